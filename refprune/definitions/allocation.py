@@ -1,8 +1,8 @@
-"""How one budget of removals is shared by the rows of a layer, from the step losses of each row's greedy path.
+"""How the rows of a layer share one budget of removals, given the step losses of each row's greedy path.
 
-Three published rules, which differ since step losses are not monotone: `"heap"` always takes the row whose next
-removal is cheapest; `"sorted"` ranks all step losses and counts how many of the smallest fall in each row;
-`"cumulative"` ranks the sums of each row's losses up to a step. Among equals the lowest row goes first.
+Three published rules, which differ since step losses are not monotone: `"heap"` always takes the row whose
+next removal is cheapest; `"sorted"` ranks all step losses and counts how many of the smallest fall in each
+row; `"cumulative"` ranks the sums of each row's losses up to a step. Among equals the lowest row goes first.
 """
 
 from itertools import accumulate
@@ -11,8 +11,8 @@ from itertools import accumulate
 def row_counts(losses, free, count, rule="heap"):
     """The number of removals of each row.
 
-    `losses[row]` lists the losses of the row's whole path, of which the first `free` are dead inputs: these go
-    before everything else, row after row.
+    `losses[row]` lists the losses of the row's whole path, of which the first `free` are dead inputs: these
+    go before everything else, row after row.
     """
     rows = range(len(losses))
     if count <= free * len(losses):

@@ -1,7 +1,7 @@
 """ExactOBS (Frantar and Alistarh 2022, "OBC"): OBS on a layer, every row's whole greedy path first.
 
-The objective is `1/2 tr((V - W) G (V - W)^T)`, so each row has the Hessian G and the rows meet only in the budget:
-`refprune.definitions.allocation` says how many removals each row gets.
+The objective is `1/2 tr((V - W) G (V - W)^T)`, so each row has the Hessian G and the rows meet only in the
+budget: `refprune.definitions.allocation` says how many removals each row gets.
 """
 
 from refprune.arrays import namespace

@@ -1,7 +1,7 @@
 """Optimal Brain Surgeon (Hassibi and Stork 1993): one weight at a time, the inverse Hessian always fresh.
 
-With `G = (H_AA)^-1` over the living set A, removing p costs `w_p^2 / (2 G_pp)` (in units of the loss) and moves
-the survivors by `-w_p / G_pp * G e_p`. The cheapest goes; among equals the lowest index. Dead inputs
+With `G = (H_AA)^-1` over the living set A, removing p costs `w_p^2 / (2 G_pp)` (in units of the loss) and
+moves the survivors by `-w_p / G_pp * G e_p`. The cheapest goes; among equals the lowest index. Dead inputs
 (`H_pp = 0`) go first, lowest index first, at no cost; one that stays keeps its weight.
 """
 
@@ -12,22 +12,24 @@ from refprune.arrays import inv, namespace
 
 def obs(weight, hessian, count):
     """Remove `count` of the weights (d,) one by one; `hessian` is (d, d). Returns (weight, order)."""
-    w, order = weight.copy(), []
-    for p, _, w in islice(steps(weight, hessian), count):
-        order.append(p)
-    return w, order
+    return outcome(weight, islice(steps(weight, hessian), count))
 
 
 def obs_nm(weight, hessian, n, m):
     """Remove weights (d,) one by one until every `m` consecutive ones keep `n`. Returns (weight, order)."""
-    w, order = weight.copy(), []
-    for p, _, w in steps(weight, hessian, lambda p, gone: sum(q // m == p // m for q in gone) < m - n):
-        order.append(p)
-    return w, order
+    return outcome(
+        weight, steps(weight, hessian, lambda p, gone: sum(q // m == p // m for q in gone) < m - n)
+    )
+
+
+def outcome(weight, removals):
+    """(the weights after the last removal, what was removed in order)."""
+    removals = list(removals)
+    return (removals[-1][2] if removals else weight.copy()), [p for p, _, _ in removals]
 
 
 def steps(weight, hessian, may_go=lambda p, gone: True):
-    """Yield (index, saliency, weights after it) of every removal, as long as `may_go(index, gone)` allows one."""
+    """Yield (index, saliency, weights after it) of each removal, while `may_go(index, gone)` allows one."""
     xp = namespace(weight, hessian)
     w, gone = weight.copy(), []
     dead = [p for p in range(weight.shape[0]) if hessian[p, p] == 0]

@@ -1,8 +1,8 @@
 """OBS once more, with no inverse at all: at every step, every candidate is tried by solving what is left.
 
 The cost of removing p is the loss of the best weights without p minus the loss of the best weights with it.
-The second is the same for all candidates, so the least loss decides. Dead inputs (`H_pp = 0`) go first, lowest
-index first.
+The second is the same for all candidates, so the least loss decides. Dead inputs (`H_pp = 0`) go first,
+lowest index first.
 """
 
 from refprune.arrays import namespace

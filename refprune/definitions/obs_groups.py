@@ -1,14 +1,15 @@
 """Optimal Brain Surgeon on whole groups of weights.
 
 With `G = (H_AA)^-1` over the living set A and B the members of a group, removing the group costs
-`1/2 w_B^T (G_BB)^-1 w_B` (in units of the loss) and moves the survivors by `-G_:B (G_BB)^-1 w_B`. Among equals the
-lowest label goes first. A group whose inputs are all dead (`H_pp = 0`) goes before the others, at no cost; the
-dead inputs of another group fall with it and cost nothing.
+`1/2 w_B^T (G_BB)^-1 w_B` (in units of the loss) and moves the survivors by `-G_:B (G_BB)^-1 w_B`. Among equals
+the lowest label goes first. A group whose inputs are all dead (`H_pp = 0`) goes before the others, at no cost;
+the dead inputs of another group fall with it and cost nothing.
 """
 
 from itertools import islice
 
 from refprune.arrays import inv, namespace
+from refprune.definitions.obs import outcome
 
 
 def obs_groups(weight, hessian, labels, count):
@@ -16,10 +17,7 @@ def obs_groups(weight, hessian, labels, count):
 
     Returns (weight, order of the removed labels).
     """
-    w, order = weight.copy(), []
-    for label, _, w in islice(group_steps(weight, hessian, labels), count):
-        order.append(label)
-    return w, order
+    return outcome(weight, islice(group_steps(weight, hessian, labels), count))
 
 
 def group_steps(weight, hessian, labels):
@@ -30,24 +28,25 @@ def group_steps(weight, hessian, labels):
     living = [p for p in range(d) if hessian[p, p] != 0]
     left = sorted(set(labels))
     while left:
-        A = xp.asarray(living, dtype=int)
+        A = xp.asarray(living, dtype=int)  # (m,) the living indices, ascending
         G = inv(hessian[A[:, None], A]) if living else None
-
-        def removal(label):
-            """(not wholly dead, saliency, positions in A of the members B, (G_BB)^-1 w_B)."""
-            B = xp.asarray([j for j, p in enumerate(living) if labels[p] == label], dtype=int)
-            if B.shape[0] == 0:
-                return False, 0, B, w[A[B]]
-            pull = inv(G[B[:, None], B]) @ w[A[B]]
-            return True, w[A[B]] @ pull / 2, B, pull
-
-        label = min(left, key=lambda label: removal(label)[:2])  # the first minimum: the lowest label
-        alive, saliency, B, pull = removal(label)
+        members = {label: [j for j, p in enumerate(living) if labels[p] == label] for label in left}
+        costs = {label: _cost(w[A], G, members[label]) for label in left}
+        label = min(left, key=lambda label: (bool(members[label]), costs[label]))  # the first minimum
         w = w.copy()
-        if alive:
-            w[A] = w[A] - G[:, B] @ pull
-        members = xp.asarray([p for p in range(d) if labels[p] == label])
-        w[members] = w[members] - w[members]  # exactly zero
+        if members[label]:
+            B = xp.asarray(members[label])
+            w[A] = w[A] - G[:, B] @ (inv(G[B[:, None], B]) @ w[A[B]])  # the survivors make up for it
+        gone = xp.asarray([p for p in range(d) if labels[p] == label])
+        w[gone] = w[gone] - w[gone]  # exactly zero, not rounded zeros
         living = [p for p in living if labels[p] != label]
         left.remove(label)
-        yield label, saliency, w
+        yield label, costs[label], w
+
+
+def _cost(w, G, members):
+    """`1/2 w_B^T (G_BB)^-1 w_B`; nothing for a group with no living member."""
+    if not members:
+        return 0
+    B = namespace(w).asarray(members)
+    return w[B] @ inv(G[B[:, None], B]) @ w[B] / 2
