@@ -1,0 +1,100 @@
+"""Prune every layer of a trained network, from the first to the last, and measure what is left.
+
+Each layer is a least-squares problem of its own: keep the layer's outputs on its calibration inputs. The
+inputs of a layer are those that the already pruned layers below hand to it, so that later layers see the
+errors of earlier ones. Biases stay.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+import refprune as rp
+from refprune.demo import mlp
+
+# The share of the mean diagonal of a Gram that is added to its diagonal before it is inverted. At 90 % some
+# hidden units get no weight at all. They are then constant, one a multiple of the other, and the Gram of the
+# next layer is singular.
+DAMP = 0.001
+
+PATTERNS: dict[str, dict] = {
+    "50 %": {"sparsity": 0.5},
+    "70 %": {"sparsity": 0.7},
+    "90 %": {"sparsity": 0.9},
+    "2:4": {"n": 2, "m": 4},
+    "1:4": {"n": 1, "m": 4},
+}
+METHODS = ("magnitude", "Wanda", "OBS in each row", "OBS over the layer")
+
+
+class Result(NamedTuple):
+    """One pruned network. `objective` is the layers' sum of `1/2 tr((V - W) G (V - W)^T)`, undamped."""
+
+    pattern: str
+    method: str
+    accuracy: float  # on the held-out images
+    objective: float
+    seconds: float  # for the pruning alone
+    masks: list[np.ndarray]  # of every layer, True = kept
+
+
+def applies(method: str, pattern: str) -> bool:
+    """Tell whether the pair is a case of its own: N:M fixes every row's count, nothing is left to allot."""
+    return not (method == METHODS[3] and "n" in PATTERNS[pattern])
+
+
+def prune_layer(problem: rp.LayerProblem, method: str, pattern: str) -> rp.Pruned:
+    """Prune one layer by the method and the pattern of these names."""
+    numbers = PATTERNS[pattern]
+    if "n" in numbers:
+        zeros = rp.NM(**numbers)
+    else:
+        zeros = rp.Unstructured(**numbers, scope="row" if method in METHODS[1:3] else "layer")
+    if method == "magnitude":
+        return rp.magnitude(problem, zeros)
+    if method == "Wanda":
+        return rp.wanda(problem, zeros)
+    return rp.obs(problem, zeros, damp=DAMP)
+
+
+def prune_network(
+    network: mlp.Network, inputs: np.ndarray, method: str, pattern: str
+) -> tuple[mlp.Network, list]:
+    """Return the pruned network and each layer's `Pruned`; `inputs` (samples, pixels) calibrate."""
+    answer: mlp.Network = []
+    layers = []
+    for weight, bias in network:
+        layer_inputs = mlp.hidden(answer, inputs)[-1]
+        if answer:
+            layer_inputs = np.maximum(layer_inputs, 0.0)  # `hidden` leaves the ReLU off its last layer
+        layers.append(prune_layer(rp.LayerProblem.from_inputs(weight, layer_inputs), method, pattern))
+        answer.append((layers[-1].weight, bias))
+    return answer, layers
+
+
+def measure(network: mlp.Network, data, method: str, pattern: str) -> Result:
+    """Prune the network, time it, and try it on the held-out images."""
+    begin = time.perf_counter()
+    pruned, layers = prune_network(network, data.train_x, method, pattern)
+    seconds = time.perf_counter() - begin
+    return Result(
+        pattern,
+        method,
+        mlp.accuracy(pruned, data.test_x, data.test_y),
+        sum(layer.objective for layer in layers),
+        seconds,
+        [layer.mask for layer in layers],
+    )
+
+
+def measure_all(network: mlp.Network, data) -> list[Result]:
+    """Measure every method on every pattern, pattern by pattern."""
+    return [
+        measure(network, data, method, pattern)
+        for pattern in PATTERNS
+        for method in METHODS
+        if applies(method, pattern)
+    ]
