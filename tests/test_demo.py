@@ -1,0 +1,154 @@
+"""The demo: its data, its trainer, its numbers, its pictures, its verdicts."""
+
+import ast
+import inspect
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="the demo reads the digits of scikit-learn")
+pytest.importorskip("matplotlib", reason="the demo draws with matplotlib")
+
+import refprune as rp
+from refprune.demo import compress, digits, mlp, pictures, show
+from refprune.demo.kernels import right, stale, zeros
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits.load()
+
+
+@pytest.fixture(scope="module")
+def network(data):
+    return mlp.train(data.train_x, data.train_y)
+
+
+@pytest.fixture(scope="module")
+def results(network, data):
+    return compress.measure_all(network, data)
+
+
+def test_no_digit_is_in_both_parts(data):
+    from sklearn.datasets import load_digits
+
+    rows = np.concatenate([data.train_x, data.test_x])
+    whole = load_digits().data / 16.0
+    order, expected = np.lexsort(rows.T), np.lexsort(whole.T)
+    assert np.array_equal(rows[order], whole[expected])  # a rearrangement of the whole, nothing twice
+    assert len(data.test_y) == 500
+
+
+def test_gradients_equal_central_differences():
+    rng = np.random.default_rng(1)
+    network = [(w, rng.normal(size=b.shape)) for w, b in mlp.start((5, 4, 3), rng)]
+    x, y = rng.normal(size=(7, 5)), rng.integers(0, 3, size=7)
+
+    def loss(net):
+        z = mlp.hidden(net, x)[-1]
+        return np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(7), y])
+
+    # The central difference errs by h^2 f''' / 6 + eps |f| / h: about 1e-10 at h = 1e-5, derivatives of order 1.
+    h = 1e-5
+    for number, pair in enumerate(mlp.gradients(network, x, y)):
+        for part, slope in enumerate(pair):
+            for place in np.ndindex(slope.shape):
+                ends = []
+                for step in (h, -h):
+                    moved = [[w.copy(), b.copy()] for w, b in network]
+                    moved[number][part][place] += step
+                    ends.append(loss(moved))
+                assert abs((ends[0] - ends[1]) / (2 * h) - slope[place]) < 1e-8
+
+
+def test_training_is_deterministic_and_learns(network, data):
+    again = mlp.train(data.train_x, data.train_y)
+    assert all(np.array_equal(a, b) for one, two in zip(network, again) for a, b in zip(one, two))
+    untrained = mlp.start((64, 48, 32, 10), np.random.default_rng(0))
+    assert mlp.accuracy(untrained, data.test_x, data.test_y) < 0.3
+    assert mlp.accuracy(network, data.test_x, data.test_y) > 0.95
+
+
+def test_every_pattern_and_method_is_measured(results):
+    pairs = [(result.pattern, result.method) for result in results]
+    assert len(pairs) == len(set(pairs)) == 3 * 4 + 2 * 3
+
+
+def test_masks_have_the_counts_that_were_asked_for(results, network):
+    for result in results:
+        for mask, (weight, _) in zip(result.masks, network):
+            assert mask.shape == weight.shape
+            if ":" in result.pattern:
+                n, m = map(int, result.pattern.split(":"))
+                assert (mask.reshape(len(mask), -1, m).sum(axis=-1) == n).all()
+            else:
+                share = float(result.pattern.removesuffix("%")) / 100
+                pruned = (~mask).sum()
+                # the count is rounded in every row or once for the layer: half a weight each time
+                slack = 0.5 * len(mask) if result.method in ("Wanda", "OBS in each row") else 0.5
+                assert abs(pruned - share * mask.size) <= slack + 1e-9
+
+
+def test_obs_pays_least(results):
+    for pattern in compress.PATTERNS:
+        objective = {r.method: r.objective for r in results if r.pattern == pattern}
+        assert objective["OBS in each row"] < objective["Wanda"]
+        assert objective["OBS in each row"] < objective["magnitude"]
+        if "%" in pattern:
+            assert objective["OBS over the layer"] < objective["magnitude"]
+
+
+def test_first_layer_sees_the_images_and_later_layers_the_pruned_ones(network, data):
+    pruned, layers = compress.prune_network(network, data.train_x, "magnitude", "90 %")
+    values = mlp.hidden(pruned, data.train_x)
+    for (weight, _), layer, inputs in zip(network, layers, values):
+        difference = (layer.weight - weight) @ inputs.T
+        expected = np.sum(difference**2) / 2 / len(inputs)
+        # two ways to sum about 1e5 products: their difference is far below n eps = 1e-11 of the sum
+        assert layer.objective == pytest.approx(expected, rel=1e-10)
+
+
+def test_pictures_are_drawn_without_a_display(results, tmp_path):
+    for path in pictures.save(results, 0.99, tmp_path / "new" / "folder"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    curves = pictures.accuracy_picture(results, 0.99).axes[0]
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == list(compress.METHODS)
+
+
+@pytest.mark.parametrize("kernel", [right, stale, zeros])
+def test_kernels_use_nothing_of_refprune(kernel):
+    tree = ast.parse(inspect.getsource(kernel))
+    names = {
+        alias.name if isinstance(node, ast.Import) else node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert names <= {"numpy", "fractions"}
+
+
+def test_the_right_kernel_agrees_with_the_method():
+    rng = np.random.default_rng(3)
+    weight, inputs = rng.normal(size=(5, 9)), rng.normal(size=(40, 9)) + 0.5
+    layer = rp.LayerProblem.from_inputs(weight, inputs)
+    ours, mask = right.prune(weight, layer.gram, 0.6)
+    theirs = rp.obs(layer, rp.Unstructured(0.6))
+    assert np.array_equal(mask, theirs.mask)
+    # 27 downdates of a well-conditioned inverse (cond below 100): eps * cond * a small constant
+    assert np.allclose(ours, theirs.weight, rtol=0, atol=1e-12)
+
+
+def test_two_of_four_cannot_show_what_n_means():
+    weight = np.array([[1.0, 2.0, 3.0, 4.0]])
+    assert zeros.prune(weight, 2, 4)[1].tolist() == rp.magnitude(weight, rp.NM(2, 4)).mask.tolist()
+    assert zeros.prune(weight, 1, 4)[1].tolist() != rp.magnitude(weight, rp.NM(1, 4)).mask.tolist()
+
+
+def test_demo_ends_well(tmp_path, capsys):
+    assert show.main(out=str(tmp_path), quick=True) == 0
+    text = capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"accuracy.png", "masks.png"}
+    for name in (*compress.METHODS, *compress.PATTERNS):
+        assert name in text
+    assert "3 of 3 verdicts as they should be" in text
+    assert "stale" in text

@@ -1,0 +1,223 @@
+r"""
+Is my kernel right?
+===================
+
+A wrong pruning kernel does not crash. It returns a network that works, only a little worse, and so it can
+live for years. This page writes a kernel for ExactOBS in plain NumPy and has it judged. Then it breaks the
+kernel and reads the verdict. A test on accuracy cannot tell the two apart. The oracle can.
+"""
+
+# %%
+# The smallest example, by hand
+# -----------------------------
+#
+# One output, three inputs, one weight to remove. The Gram is :math:`G`, the weight :math:`w`:
+#
+# .. math::
+#
+#    G = \begin{pmatrix} 12 & 4 & 0 \\ 4 & 2 & 0 \\ 0 & 0 & 3/2 \end{pmatrix}, \qquad w = (1, 2, 2) .
+#
+# The page :doc:`plot_1_smallest_is_not_cheapest` works the answer out: weight 1 goes, weight 0 grows to
+# 5/3. `testing.verify` judges a single answer to a single problem. The problem is the call of the contract,
+# by the names of its arguments.
+
+from fractions import Fraction
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from refprune import definitions, testing
+from refprune.demo import digits, mlp
+
+print(testing.contracts["exact-obs"].signature)
+problem = {
+    "weight": np.array([[1.0, 2.0, 2.0]]),
+    "gram": np.array([[12.0, 4.0, 0.0], [4.0, 2.0, 0.0], [0.0, 0.0, 1.5]]),
+    "sparsity": 1 / 3,
+}
+by_hand = np.array([[5 / 3, 0.0, 2.0]]), np.array([[True, False, True]])
+verdict = testing.verify("exact-obs", problem, by_hand)
+print(verdict)
+assert verdict.outcome == "pass"
+
+# %%
+# An answer that removes the right weight but does not let weight 0 make up for it is turned down, with the
+# reason.
+
+too_simple = np.array([[1.0, 0.0, 2.0]]), np.array([[True, False, True]])
+verdict = testing.verify("exact-obs", problem, too_simple)
+print(verdict)
+assert verdict.outcome == "fail"
+
+# %%
+# The kernel
+# ----------
+#
+# ExactOBS prunes the rows of a layer. All rows share the Gram :math:`G`. Again and again it removes the
+# weight whose removal costs least, over all rows, and updates the inverse of that row:
+#
+# .. math::
+#
+#    \text{cost}_{rp} = \frac{w_{rp}^2}{2 [G_r^{-1}]_{pp}}, \qquad
+#    w_r \leftarrow w_r - \frac{w_{rp}}{h_p} h, \qquad
+#    G_r^{-1} \leftarrow G_r^{-1} - \frac{h h^\top}{h_p}, \qquad h = G_r^{-1} e_p .
+
+
+def prune(weight, gram, sparsity):
+    """ExactOBS: returns the pruned weight and the mask, True = kept."""
+    rows, columns = weight.shape
+    w = np.array(weight, dtype=np.float64)
+    gram = np.array(gram, dtype=np.float64)
+    dead = np.diag(gram) == 0.0
+    gram[dead, dead] = 1.0
+    inverse = np.repeat(np.linalg.inv(gram)[None], rows, axis=0)
+    mask = np.ones((rows, columns), dtype=bool)
+    for _ in range(round(Fraction(str(sparsity)) * w.size)):
+        cost = w**2 / (2.0 * np.diagonal(inverse, axis1=1, axis2=2))
+        cost[:, dead] = -1.0
+        cost[~mask] = np.inf
+        r, p = np.unravel_index(np.argmin(cost), cost.shape)
+        h = inverse[r, :, p].copy()
+        if not dead[p]:
+            w[r] -= w[r, p] / h[p] * h
+            inverse[r] -= np.outer(h, h) / h[p]
+            inverse[r, p, p] = 1.0
+        mask[r, p] = False
+        w[~mask] = 0.0
+    return w.astype(weight.dtype), mask
+
+
+# %%
+# First against the definition, on the small example, in exact fractions.
+
+exact = [np.vectorize(Fraction, otypes=[object])(problem[name]) for name in ("weight", "gram")]
+exact_weight, exact_mask = definitions.exact_obs(*exact, 1)
+weight, mask = prune(**problem)
+print(exact_weight)
+assert np.array_equal(mask, exact_mask)
+assert np.allclose(weight, exact_weight.astype(float), rtol=1e-12, atol=0)
+
+# %%
+# Now let the oracle judge it. It draws problems with dead inputs, ties, duplicated columns, bad conditions,
+# rows of very different scale, and the calls at the edge: nothing pruned, all pruned, one row, one column.
+# `isolate=False` runs the kernel in this process. On the command line it gets a process of its own:
+# `refprune check exact-obs my_kernels:prune`.
+
+report = testing.run(prune, "exact-obs", examples=60, seed=0, isolate=False)
+print(report)
+assert report.outcome == "pass"
+
+# %%
+# Break it
+# --------
+#
+# A tempting shortcut: leave the inverse as it was. It saves most of the work. It is wrong from the second
+# removal in a row on, since the inverse is no longer that of the weights that live.
+
+
+def prune_stale(weight, gram, sparsity):
+    """ExactOBS with a fault: the inverse is never downdated."""
+    rows, columns = weight.shape
+    w = np.array(weight, dtype=np.float64)
+    gram = np.array(gram, dtype=np.float64)
+    dead = np.diag(gram) == 0.0
+    gram[dead, dead] = 1.0
+    inverse = np.linalg.inv(gram)
+    mask = np.ones((rows, columns), dtype=bool)
+    for _ in range(round(Fraction(str(sparsity)) * w.size)):
+        cost = w**2 / (2.0 * np.diag(inverse))
+        cost[:, dead] = -1.0
+        cost[~mask] = np.inf
+        r, p = np.unravel_index(np.argmin(cost), cost.shape)
+        if not dead[p]:
+            w[r] -= w[r, p] / inverse[p, p] * inverse[:, p]
+        mask[r, p] = False
+        w[~mask] = 0.0
+    return w.astype(weight.dtype), mask
+
+
+broken = testing.run(prune_stale, "exact-obs", examples=60, seed=0, isolate=False)
+print(broken)
+assert broken.outcome == "fail"
+
+# %%
+# Read the report from the top. The table says which checks failed and in how many cases. *Looks like* names
+# a known mistake, when its answer equals the kernel's in at least three cases. At the end stands the
+# smallest case that fails, ready to be pasted into a test.
+
+print(broken.looks_like)
+assert list(broken.looks_like) == ["stale-inverse"]
+
+# %%
+# A kernel that only repairs its weights at the end
+# -------------------------------------------------
+#
+# Suppose somebody refits the weights on the final mask. Now every answer is a true minimum on its support,
+# and a test of the gradient passes. But the mask was chosen with a stale inverse. Only a check of each
+# removal finds it.
+
+
+def prune_refitted(weight, gram, sparsity):
+    """The stale kernel with a refit at its end: optimal weights on a mask that was chosen wrongly."""
+    _, mask = prune_stale(weight, gram, sparsity)
+    answer = np.zeros_like(weight)
+    living = np.diag(gram) > 0
+    for r, kept in enumerate(mask):
+        answer[r, kept & ~living] = weight[r, kept & ~living]
+        K = np.flatnonzero(kept & living)
+        answer[r, K] = np.linalg.solve(gram[np.ix_(K, K)], gram[K] @ weight[r])
+    return answer, mask
+
+
+refitted = testing.run(prune_refitted, "exact-obs", examples=60, seed=0, isolate=False)
+print(refitted)
+assert refitted.outcome == "fail"
+assert {record.check for record in refitted.records if record.outcome == "fail"} <= {"greedy"}
+
+# %%
+# Would accuracy have told?
+# -------------------------
+#
+# Prune the first layer of a digits network with all three kernels.
+
+data = digits.load()
+network = mlp.train(data.train_x, data.train_y)
+inputs = data.train_x
+gram = inputs.T @ inputs / len(inputs)
+gram[np.diag_indices(64)] += 0.001 * gram.diagonal().mean() * (gram.diagonal() > 0)
+shares = [0.5, 0.6, 0.7, 0.8, 0.9]
+figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
+for kernel, name, look in ((prune, "right", "o-"), (prune_refitted, "stale, refitted", "x--")):
+    curve = []
+    for share in shares:
+        weight, mask = kernel(network[0][0], gram, share)
+        curve.append(mlp.accuracy([(weight, network[0][1]), *network[1:]], data.test_x, data.test_y))
+    axes.plot(100 * np.array(shares), 100 * np.array(curve), look, label=name)
+    print(f"{name:>16}", *(f"{value:7.1%}" for value in curve))
+axes.set(xlabel="zeros in the first layer [%]", ylabel="test accuracy [%]", title="Which kernel is wrong?")
+axes.legend()
+plt.show()
+
+# %%
+# In your own test suite
+# ----------------------
+#
+# Hypothesis draws the problems, `assert_pruned` judges. The message of the AssertionError is the verdict.
+
+from hypothesis import given, settings  # noqa: E402
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@given(testing.strategies.problems("exact-obs"))
+def test_prune(problem):
+    testing.assert_pruned("exact-obs", problem, prune(**problem))
+
+
+test_prune()
+
+# %%
+# Exercise
+# --------
+#
+# Delete the two lines of `prune` about `dead`. Which check fails first, and what does the report say it
+# looks like?
