@@ -5,7 +5,10 @@ Read the definitions, run the methods on NumPy or CuPy, and let the oracle judge
 
 __version__ = "0.1.0"
 
+# which zeros are allowed
+from refprune.patterns import NM, Blocks, Groups, Unstructured
+
 # what comes back
 from refprune.pruned import Pruned
 
-__all__ = ["Pruned", "__version__"]
+__all__ = ["NM", "Blocks", "Groups", "Pruned", "Unstructured", "__version__"]

@@ -1,4 +1,4 @@
-"""What the other floors import: namespaces, validated arguments, stable sorting, checked linear algebra, `erf`.
+"""What the other floors import: namespaces, validated arguments, stable sorting, linear algebra, `erf`.
 
 No other module above this floor calls NumPy on a user's arrays.
 """

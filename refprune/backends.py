@@ -1,8 +1,9 @@
 """The array namespace: the one place that knows of NumPy, CuPy, autograd's boxes and array-API arrays.
 
-A function asks `namespace` for `xp` in its first line and then writes array code that runs on all of them. What
-the libraries call differently (moves, casts, creation on a device) is settled here. The arrays of one call must be
-of one kind and lie on one device; with CuPy that is the current device. The other floors import `refprune.arrays`.
+A function asks `namespace` for `xp` in its first line and then writes array code that runs on all of them.
+What the libraries call differently (moves, casts, creation on a device) is settled here. The arrays of one
+call must be of one kind and lie on one device; with CuPy that is the current device. The other floors import
+`refprune.arrays`.
 """
 
 import importlib
@@ -35,8 +36,8 @@ def library(array, name="array"):
 def namespace(*arrays):
     """Return the module `xp` whose functions work on all of `arrays`.
 
-    Mixtures of kinds, lists, scalars and arrays of other libraries are a TypeError; arrays on different devices
-    are a ValueError. NumPy arrays beside autograd's boxes are fine: autograd takes them as constants.
+    Mixtures of kinds, lists, scalars and arrays of other libraries are a TypeError; arrays on different
+    devices are a ValueError. NumPy arrays beside autograd's boxes are fine: autograd takes them as constants.
     """
     if not arrays:
         raise TypeError("need at least one array; got none")
@@ -120,14 +121,15 @@ def to_numpy(array):
 
 
 def from_numpy(array, like):
-    """Move the NumPy `array` to the library and device of `like` (NumPy and autograd: as it is, not copied)."""
+    """Move the NumPy `array` to the library and device of `like` (NumPy, autograd: as it is)."""
     xp = library(like)
     return array if xp.__name__ in ("numpy", "autograd.numpy") else xp.asarray(array, **device_of(like))
 
 
 def full(shape, value, like, dtype=None):
-    """A new array filled with `value`, of the library, device and (unless given) dtype of `like`."""
-    return library(like).full(shape, value, dtype=like.dtype if dtype is None else dtype, **device_of(like))
+    """A new array filled with `value`, of the library and device of `like`; its dtype, or the one named."""
+    dtype = like.dtype if dtype is None else _dtype(dtype, like)
+    return library(like).full(shape, value, dtype=dtype, **device_of(like))
 
 
 def eye(d, like):

@@ -1,4 +1,4 @@
-"""Validated arguments: each check returns its argument, or raises an error with its name, the rule and the value."""
+"""Validated arguments: each check returns its argument, or raises an error with name, rule and value."""
 
 from fractions import Fraction
 from operator import index

@@ -1,4 +1,4 @@
-"""Exact linear algebra on NumPy object arrays of `fractions.Fraction`; NumPy's own linear algebra refuses them.
+"""Exact linear algebra on NumPy object arrays of `Fraction`; NumPy's own linear algebra refuses them.
 
 Gauss-Jordan elimination; the pivot is the first entry that is not zero, since nothing is ever rounded.
 """

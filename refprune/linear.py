@@ -43,7 +43,7 @@ def inv(A):
 
 
 def solve(A, B):
-    """Solve `A X = B` for `A` (..., d, d) and `B` (d,) or (..., d, k); errors as `inv`, exact on Fractions."""
+    """Solve `A X = B` for `A` (..., d, d) and `B` (d,) or (..., d, k); exact and with errors as `inv`."""
     dtype = precision(A, B)
     if B.ndim == 1:
         return solve(A, B[:, None])[:, 0]
@@ -56,9 +56,9 @@ def solve(A, B):
 def cholesky(A):
     """The lower Cholesky factor of `A` (..., d, d); LinAlgError when `A` is not positive definite.
 
-    A factorisation that fails silently may leave NaN or a half-factored matrix, so the factor is checked on every
-    backend by |A - L L^T|_ij <= (d + 1) eps sqrt(a_ii a_jj), ten times over (Higham, Accuracy and Stability of
-    Numerical Algorithms, theorem 10.3). Only the lower triangle of `A` is read.
+    A factorisation that fails silently may leave NaN or a half-factored matrix, so the factor is checked on
+    every backend by |A - L L^T|_ij <= (d + 1) eps sqrt(a_ii a_jj), ten times over (Higham, Accuracy and
+    Stability of Numerical Algorithms, theorem 10.3). Only the lower triangle of `A` is read.
     """
     dtype = precision(A)
     if dtype_name(dtype) == "object":
@@ -75,11 +75,11 @@ def cholesky(A):
 
 
 def _definite(H, name):
-    """Return (A, scale, Ainv): `A = scale H scale` and its inverse; LinAlgError when H is not positive definite.
+    """Return (A, scale, Ainv): `A = scale H scale` and its inverse; LinAlgError when H is not definite.
 
-    The scales are powers of two, so A is H without a rounding error; its diagonal lies in [1/2, 2]. The condition
-    number is taken at unit diagonal: that scaling is within a factor d of the best one (van der Sluis 1969;
-    Higham, section 7.3), and it makes the test free of the units of the single weights.
+    The scales are powers of two, so A is H without a rounding error; its diagonal lies in [1/2, 2]. The
+    condition number is taken at unit diagonal: that scaling is within a factor d of the best one (van der
+    Sluis 1969; Higham, section 7.3), and it makes the test free of the units of the single weights.
     """
     xp, d = namespace(H), H.shape[0]
     if not bool(xp.all(diagonal(H) > 0)):
@@ -132,7 +132,7 @@ def inv_spd(H, name="hessian"):
 def solve_spd(H, B, name="hessian"):
     """Solve `H X = B` for a positive definite `H` (d, d) and `B` (d,) or (d, k); errors as `inv_spd`.
 
-    The residual is at rounding level whatever the condition: the matrix is factored, no inverse is multiplied.
+    The residual is at rounding level whatever the condition: no inverse is multiplied.
     """
     symmetric(name, H)
     dtype = precision(H, B)
@@ -151,15 +151,15 @@ def _exactly_definite(H, name):
     """Return the matrix of Fractions `H` when it is positive definite, else raise LinAlgError."""
     rank = exact.rank_of_definite(H)
     if rank < H.shape[0]:
-        raise np.linalg.LinAlgError(f"need a positive definite {name}; got pivot {rank} not positive (exact)")
+        raise np.linalg.LinAlgError(f"need a positive definite {name}; got pivot {rank} <= 0 (exact)")
     return H
 
 
 def not_definite(H, name):
     """The LinAlgError for an `H` that is not positive definite: by how much, and what damping would do.
 
-    Damping means ``damp * mean(diag H)`` over the living inputs (a positive diagonal), added to the diagonal. It is
-    searched in powers of ten, so that rcond is twice what `inv_spd` needs.
+    Damping means ``damp * mean(diag H)`` over the living inputs (a positive diagonal), added to the diagonal.
+    It is searched in powers of ten, so that rcond is twice what `inv_spd` needs.
     """
     floor = H.shape[0] * eps(H.dtype)
     H = to_numpy(H).astype(np.float64)
@@ -176,7 +176,7 @@ def not_definite(H, name):
 
 
 def _unit_diagonal(H):
-    """`H` scaled to unit diagonal where that is positive; off-diagonal entries are cut at 1e9 to stay finite."""
+    """`H` scaled to unit diagonal where that is positive, the rest cut at 1e9 to stay finite."""
     with np.errstate(all="ignore"):
         scale = 1 / np.sqrt(np.where(np.diagonal(H) > 0, np.diagonal(H), 1))
         return np.clip(H * scale[:, None] * scale, -1e9, 1e9)

@@ -1,0 +1,215 @@
+"""Patterns whose unit is more than one weight: blocks of consecutive inputs, and groups of any shape."""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from refprune.arrays import (
+    astype,
+    boolean,
+    dtype_name,
+    from_numpy,
+    full,
+    integer,
+    library,
+    namespace,
+    precision,
+    to_numpy,
+)
+from refprune.counts import check_amount, units_to_prune
+from refprune.layout import along_inputs, back, check_scope, dims, given, prune
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of `size` consecutive inputs of a row, pruned as a whole.
+
+    For a convolution weight a block runs along the input channels, at one kernel position.
+
+    Parameters
+    ----------
+    size : int
+        At least 1; size 1 is unstructured.
+    sparsity : float, int, Fraction or Decimal, optional
+        The share of blocks to prune, in [0, 1].
+    keep : int, optional
+        The number of blocks to keep in each scope. Exactly one of `sparsity` and `keep` is given.
+    scope : {"layer", "row"}, optional
+        Within what the blocks compete. None is the method's own; for `mask` that is "layer".
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad `size`, `sparsity`, `keep` or `scope`; in the methods, inputs that do not fill a block.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Blocks(2, sparsity=0.5).mask(np.array([[1.0, 4.0, 3.0, 3.0]]))
+    array([[False, False,  True,  True]])
+    """
+
+    size: int
+    sparsity: object = None
+    keep: int | None = None
+    scope: str | None = None
+
+    def __post_init__(self):
+        integer("size", self.size, least=1)
+        check_amount(self)
+        check_scope(self, ("layer", "row"))
+
+    def _blocks(self, shape):
+        """The number of blocks in each scope, and the shape of a row of blocks."""
+        rows, inputs, positions = dims(shape)
+        if inputs % self.size:
+            raise ValueError(f"need columns in a multiple of the block size {self.size}; got {inputs}")
+        per_row = positions * (inputs // self.size)
+        return per_row if self.scope == "row" else rows * per_row, (rows, positions, inputs // self.size)
+
+    def labels(self, shape):
+        """The block of every weight, a NumPy int array of `shape`: row * blocks_per_row + index in the row.
+
+        In a row, blocks are numbered by kernel position, then along the inputs.
+        """
+        _, spread = self._blocks(shape)
+        return back(np.repeat(np.arange(prod(spread)).reshape(spread), self.size, axis=2), shape)
+
+    def removals(self, shape):
+        """The number of blocks to prune in each scope (each row, or the layer) of a weight of `shape`."""
+        return units_to_prune(self, self._blocks(shape)[0], self.scope or "layer")
+
+    def mask(self, scores, prior=None):
+        """Keep the blocks with the largest sums of `scores`.
+
+        Blocks that the boolean `prior` marks False as a whole are pruned first and counted; a weight that it
+        marks False in a kept block stays pruned.
+        """
+        scores, prior = given(scores, prior)
+        xp, count = namespace(scores), self.removals(scores.shape)
+        units, spread = self._blocks(scores.shape)
+        if 0 in scores.shape:
+            return full(scores.shape, True, scores, dtype="bool")
+
+        def gather(array):
+            return xp.reshape(along_inputs(array), (prod(spread) // units, units, self.size))
+
+        zeros = None if prior is None else xp.all(gather(xp.logical_not(prior)), axis=2)
+        sums = xp.sum(gather(astype(scores, precision(scores))), axis=2)
+        kept = xp.reshape(prune(sums, count, zeros, self.scope or "layer"), (*spread, 1))
+        kept = xp.reshape(xp.broadcast_to(kept, (*spread, self.size)), (*spread[:2], spread[2] * self.size))
+        kept = back(kept, scores.shape)
+        return kept if prior is None else xp.logical_and(kept, prior)
+
+    def admits(self, mask):
+        """Whether `mask` prunes whole blocks, as many as the pattern asks for in every scope."""
+        count, (units, spread) = self.removals(mask.shape), self._blocks(mask.shape)
+        kept = along_inputs(to_numpy(boolean("mask", mask)))
+        kept = kept.reshape(prod(spread) // max(units, 1), units, self.size)
+        whole = np.all(kept.all(axis=2) == kept.any(axis=2))
+        return bool(whole and np.all((~kept[:, :, 0]).sum(axis=1) == count))
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of weights, pruned as a whole; they compete within the layer.
+
+    Parameters
+    ----------
+    sparsity : float, int, Fraction or Decimal, optional
+        The share of groups to prune, in [0, 1].
+    keep : int, optional
+        The number of groups to keep. Exactly one of `sparsity` and `keep` is given.
+    axis : {0, 1}
+        0: a group is an output row (a neuron, a filter). 1: an input column (of a convolution: an input
+        channel).
+    labels : integer array, optional
+        Any partition: the label of every weight, in the weight's shape; or a vector with the label of every
+        line along `axis`. Any integers; a copy is kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad `sparsity`, `keep`, `axis` or `labels`; in the methods, labels that do not fit the weight.
+
+    Notes
+    -----
+    Among groups with equal sums the lowest label is pruned first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> scores = np.array([[1.0, 4.0, 3.0], [1.0, 1.0, 1.0]])
+    >>> rp.Groups(keep=1).mask(scores)
+    array([[ True,  True,  True],
+           [False, False, False]])
+    >>> rp.Groups(keep=1, axis=1, labels=np.array([7, 7, 5])).mask(scores)
+    array([[ True,  True, False],
+           [ True,  True, False]])
+    """
+
+    sparsity: object = None
+    keep: int | None = None
+    axis: int = 0
+    partition: object = None
+
+    def __init__(self, sparsity=None, keep=None, axis=0, labels=None):
+        object.__setattr__(self, "sparsity", sparsity)
+        object.__setattr__(self, "keep", keep)
+        object.__setattr__(self, "axis", integer("axis", axis, least=0, most=1))
+        check_amount(self)
+        if labels is not None:
+            library(labels, "labels")
+            if "int" not in dtype_name(labels.dtype):
+                raise TypeError(f"need integers in labels; got {dtype_name(labels.dtype)}")
+            labels = to_numpy(labels).astype(np.int64)
+        object.__setattr__(self, "partition", labels)
+
+    def labels(self, shape):
+        """The label of every weight, a NumPy int array of `shape`: its row, its column, or the one given."""
+        rows, inputs, positions = dims(shape)
+        lines = rows if self.axis == 0 else inputs
+        labels = np.arange(lines) if self.partition is None else self.partition
+        if labels.shape == tuple(shape) and self.partition is not None:
+            return labels.copy()
+        if labels.shape != (lines,):
+            raise ValueError(f"need labels of shape {tuple(shape)} or ({lines},); got {labels.shape}")
+        along = labels[:, None, None] if self.axis == 0 else labels[None, :, None]
+        return np.broadcast_to(along, (rows, inputs, positions)).reshape(shape).copy()
+
+    def removals(self, shape):
+        """The number of groups to prune of a weight of `shape`."""
+        return units_to_prune(self, len(np.unique(self.labels(shape))))
+
+    def mask(self, scores, prior=None):
+        """Keep the groups with the largest sums of `scores`.
+
+        Groups that the boolean `prior` marks False as a whole are pruned first and counted; a weight that it
+        marks False in a kept group stays pruned.
+        """
+        scores, prior = given(scores, prior)
+        xp, count = namespace(scores), self.removals(scores.shape)
+        if 0 in scores.shape:
+            return full(scores.shape, True, scores, dtype="bool")
+        _, unit, sizes = np.unique(self.labels(scores.shape), return_inverse=True, return_counts=True)
+        unit = unit.reshape(-1)
+        members = np.split(np.argsort(unit, kind="stable"), np.cumsum(sizes)[:-1])
+        members = [from_numpy(indices, scores) for indices in members]
+        flat = xp.reshape(astype(scores, precision(scores)), (-1,))
+        sums = xp.stack([xp.sum(xp.take(flat, indices)) for indices in members])
+        zeros = None
+        if prior is not None:
+            gone = xp.reshape(xp.logical_not(prior), (-1,))
+            zeros = xp.stack([xp.all(xp.take(gone, indices)) for indices in members])
+        kept = xp.reshape(xp.take(prune(sums, count, zeros, "layer"), from_numpy(unit, scores)), scores.shape)
+        return kept if prior is None else xp.logical_and(kept, prior)
+
+    def admits(self, mask):
+        """Whether `mask` prunes whole groups, as many as the pattern asks for."""
+        count, labels = self.removals(mask.shape), self.labels(mask.shape)
+        _, unit, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        kept = np.bincount(unit.reshape(-1), to_numpy(boolean("mask", mask)).reshape(-1), len(sizes))
+        return bool(np.all((kept == 0) | (kept == sizes)) and np.sum(kept == 0) == count)
