@@ -48,7 +48,7 @@ def test_gradients_equal_central_differences():
         z = mlp.hidden(net, x)[-1]
         return np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(7), y])
 
-    # The central difference errs by h^2 f''' / 6 + eps |f| / h: about 1e-10 at h = 1e-5, derivatives of order 1.
+    # The central difference errs by h^2 f''' / 6 + eps |f| / h: about 1e-10 at h = 1e-5.
     h = 1e-5
     for number, pair in enumerate(mlp.gradients(network, x, y)):
         for part, slope in enumerate(pair):
