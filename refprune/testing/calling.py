@@ -119,6 +119,9 @@ def _key(key):
 
 def _record(value):
     """The parts of an object with the attributes weight and mask, such as `rp.Pruned`; else nothing."""
-    if not (hasattr(value, "weight") and hasattr(value, "mask")):
+    try:
+        if not (hasattr(value, "weight") and hasattr(value, "mask")):
+            return {}
+        return {name: getattr(value, name) for name in PARTS if hasattr(value, name)}
+    except Exception:  # an object that cannot even be asked
         return {}
-    return {name: getattr(value, name) for name in PARTS if hasattr(value, name)}

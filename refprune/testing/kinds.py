@@ -28,9 +28,7 @@ def require(kind):
     try:
         return importlib.import_module("jax.numpy" if kind == "jax" else kind)
     except ImportError as error:
-        raise ValueError(
-            f"need the package {kind} for arrays={kind!r}; importing it failed: {error}"
-        ) from None
+        raise ValueError(f"need the package {kind} for arrays={kind!r}; got {error}") from None
 
 
 def to_kind(array, kind):
@@ -97,7 +95,10 @@ def from_kind(value):
     try:
         array = _host(value, kind)
     except BaseException as error:
-        return Foreign(type_name(value), f"<cannot be read: {type_name(error)}: {str(error)[:200]}>")
+        return Foreign(
+            type_name(value),
+            f"<{getattr(value, 'dtype', 'array')} that NumPy cannot read: {str(error)[:200]}>",
+        )
     if array.dtype.kind not in "biufc":
         return foreign(
             value, f"<array of dtype {getattr(value, 'dtype', array.dtype)} and shape {array.shape}>"
@@ -139,9 +140,8 @@ def shares(a, b):
     if "cupy" in kinds:
         return kinds == ("cupy", "cupy") and bool(sys.modules["cupy"].shares_memory(a, b))
     if kinds == ("torch", "torch") and "cpu" not in (a.device.type, b.device.type):
-        return (
-            bool(a.numel() and b.numel()) and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-        )
+        storages = {tensor.untyped_storage().data_ptr() for tensor in (a, b)}
+        return bool(a.numel() and b.numel()) and len(storages) == 1
     try:
         return bool(np.shares_memory(_memory(a), _memory(b), max_work=100_000))
     except np.exceptions.TooHardError:

@@ -53,9 +53,7 @@ def _split(name):
     module, colon, path = name.partition(":")
     if module.endswith(".py") or "/" in module:
         dotted = module.removesuffix(".py").strip("./").replace("/", ".") or "kernels"
-        raise LoadError(
-            f"need an importable module:function such as {dotted}:{path or 'prune'}; got {name!r}"
-        )
+        raise LoadError(f"need module:function such as {dotted}:{path or 'prune'}, no file; got {name!r}")
     words = [*module.split("."), *path.split(".")]
     if not colon or not all(word.isidentifier() for word in words):
         raise LoadError(f"need module:function such as my_kernels:prune; got {name!r}")
@@ -100,10 +98,8 @@ def where(error):
     while trace is not None:
         code = trace.tb_frame.f_code
         module = trace.tb_frame.f_globals.get("__name__", "")
-        if (
-            not module.startswith(("refprune.testing", "importlib", "_frozen"))
-            and "importlib" not in code.co_filename
-        ):
+        inside = module.startswith("refprune.testing") or "importlib" in module + code.co_filename
+        if not inside:
             place = f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} in {code.co_name}"
         trace = trace.tb_next
     return place
@@ -163,19 +159,14 @@ def adapter(module_name):
     module = import_module(module_name)
     missing = [n for n in ("NAME", "VERSION", "CLAIMS") if not hasattr(module, n)]
     if missing:
-        raise LoadError(
-            f"need NAME, VERSION and CLAIMS in an adapter; {module_name} lacks {', '.join(missing)}"
-        )
+        raise LoadError(f"need NAME, VERSION and CLAIMS in {module_name}; it lacks {', '.join(missing)}")
     claims = module.CLAIMS
-    if not isinstance(claims, dict) or not all(isinstance(c, (dict, type(None))) for c in claims.values()):
+    if not isinstance(claims, dict) or any(not isinstance(c or {}, dict) for c in claims.values()):
         raise LoadError(f"need CLAIMS as a mapping contract -> mapping of claims in {module_name}")
-    found = Adapter(
-        module_name, str(module.NAME), str(module.VERSION), {k: dict(c or {}) for k, c in claims.items()}
-    )
+    claims = {contract: dict(claim or {}) for contract, claim in claims.items()}
+    found = Adapter(module_name, str(module.NAME), str(module.VERSION), claims)
     for contract in found.claims:
         function = contract.replace("-", "_")
         if not callable(getattr(module, function, None)):
-            raise LoadError(
-                f"need a function {function!r} for the claim {contract!r}; {module_name} has none"
-            )
+            raise LoadError(f"need a function {function!r} for claim {contract!r} in {module_name}; got none")
     return found

@@ -6,6 +6,7 @@ everything it started can be killed together.
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from refprune.testing import wire
 
 FLOOD = 2**20  # bytes that one call may print
 TICK = 0.1  # seconds between looks at whether the process lives, should a forked child hold its pipe open
-KEPT = 2000  # bytes of the output kept for the explanation
+KEPT = 4000  # bytes of the output kept for the explanation
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -24,6 +25,7 @@ ENVIRONMENT = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "JAX_ENABLE_X64": "1",
 }
+FRAME = re.compile(r'File "(.*)", line (\d+) in (.*)')  # of a stack printed by `faulthandler`
 # Not `-m`: that would put the current directory before everything else and so change what names mean.
 START = (
     "import sys; sys.path[:] = sys.argv[3:]; from refprune.testing.worker import serve; "
@@ -159,9 +161,7 @@ class Process:
         with contextlib.suppress(Lost):
             self._drain(list(self._outputs))
         if code >= 0:
-            return Lost(
-                "crash", f"the process ended itself with exit status {code} during the call{self._said()}"
-            )
+            return Lost("crash", f"the process ended itself with exit status {code}{self._said()}")
         hint = ", often for lack of memory" if -code == signal.SIGKILL else ""
         try:
             name = signal.Signals(-code).name
@@ -171,10 +171,14 @@ class Process:
 
     def _said(self):
         """The place that Python's fault handler reported, else the last line that was printed."""
-        lines = [line.strip() for line in self._tail.decode(errors="replace").splitlines() if line.strip()]
-        frames = [line for line in lines if line.startswith('File "') and "refprune/testing" not in line]
-        said = frames[:1] or lines[-1:]
-        return f"; it said: {said[0][:200]}" if said else ""
+        text = self._tail.decode(errors="replace")
+        frames = [match.groups() for match in FRAME.finditer(text) if "/refprune/testing/" not in match[1]]
+        if frames:
+            path, line, name = next((f for f in frames if "/lib/python" not in f[0]), frames[0])
+            return f" at {path.rpartition('/')[2]}:{line} in {name}"
+        lines = text.split("\n")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"; it said: {said[:200]}" if said else ""
 
     def stop(self):
         """End the process and everything in its session; safe to call twice."""

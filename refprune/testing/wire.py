@@ -8,6 +8,7 @@ that ignores strides must meet them.
 
 import io
 import pickle
+import reprlib
 import struct
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ DEPTH = 8  # levels of nested lists and mappings in one answer
 ITEMS = 1_000_000  # values in one answer, arrays counted as one
 BYTES = 2**30  # of one array
 REPR = 300  # characters of a foreign object's repr
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = REPR
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,7 @@ def foreign(value, text=None):
     """`value` as `Foreign`; a `__repr__` that raises is part of the description."""
     if text is None:
         try:
-            text = repr(value)
-            text = text if type(text) is str else f"<repr gave a {type_name(text)}>"
+            text = _SHORT.repr(value)
         except BaseException as error:
             text = f"<repr raised {type_name(error)}>"
     return Foreign(type_name(value), text if len(text) <= REPR else text[: REPR - 3] + "...")
@@ -98,7 +100,7 @@ class _Encoder:
             return ("foreign", value.type_name, value.repr)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
             return _array_tree(value) if value.nbytes <= BYTES else self.other(value, _too_large(value))
-        if depth and self.items < ITEMS:
+        if depth and isinstance(value, (list, tuple, dict)) and self.items + len(value) <= ITEMS:
             if isinstance(value, (list, tuple)):
                 return ("list" if kind is list else "tuple", [self.tree(v, depth - 1) for v in value])
             if isinstance(value, dict) and all(type(k) in (str, int) for k in value):
