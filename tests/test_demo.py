@@ -98,14 +98,13 @@ def test_obs_pays_least(results):
             assert objective["OBS over the layer"] < objective["magnitude"]
 
 
-def test_first_layer_sees_the_images_and_later_layers_the_pruned_ones(network, data):
-    pruned, layers = compress.prune_network(network, data.train_x, "magnitude", "90 %")
+def test_each_layer_is_calibrated_on_what_the_pruned_layers_hand_it(network, data):
+    pruned, _, objectives = compress.prune_network(network, data.train_x, "magnitude", "90 %")
     values = mlp.hidden(pruned, data.train_x)
-    for (weight, _), layer, inputs in zip(network, layers, values):
-        difference = (layer.weight - weight) @ inputs.T
-        expected = np.sum(difference**2) / 2 / len(inputs)
-        # two ways to sum about 1e5 products: their difference is far below n eps = 1e-11 of the sum
-        assert layer.objective == pytest.approx(expected, rel=1e-10)
+    for (weight, _), (answer, _), objective, inputs in zip(network, pruned, objectives, values):
+        expected = np.sum(((answer - weight) @ inputs.T) ** 2) / np.sum((weight @ inputs.T) ** 2)
+        # two ways to sum about 1e5 squares: their difference is far below n eps = 1e-11 of the sum
+        assert objective == pytest.approx(expected, rel=1e-10)
 
 
 def test_pictures_are_drawn_without_a_display(results, tmp_path):

@@ -14,7 +14,7 @@ def table(results: list[Result], dense: float) -> Table:
     """
     answer = Table(
         title="Digits, every layer pruned",
-        caption=f"Not pruned: {dense:.1%}. Objective: sum of the layers' 1/2 tr((V-W) G (V-W)^T).",
+        caption=f"Not pruned: {dense:.1%}. Objective: f(V) / f(0), mean of the layers.",
     )
     answer.add_column("zeros")
     answer.add_column("method")
@@ -24,7 +24,7 @@ def table(results: list[Result], dense: float) -> Table:
         rivals = [other for other in results if other.pattern == result.pattern]
         first = rivals[0] is result
         last = number + 1 == len(results) or results[number + 1].pattern != result.pattern
-        accuracy, objective = f"{result.accuracy:.1%}", f"{result.objective:.4f}"
+        accuracy, objective = f"{result.accuracy:.1%}", f"{result.objective:.2%}"
         if result.accuracy == max(other.accuracy for other in rivals):
             accuracy = f"[bold]{accuracy}[/bold]"
         if result.objective == min(other.objective for other in rivals):
