@@ -5,10 +5,24 @@ Read the definitions, run the methods on NumPy or CuPy, and let the oracle judge
 
 __version__ = "0.1.0"
 
-# which zeros are allowed
+# patterns: which zeros are allowed
 from refprune.patterns import NM, Blocks, Groups, Unstructured
 
-# what comes back
+# problems: what is pruned
+from refprune.problems import GramAccumulator, LayerProblem, LeastSquares, Quadratic
+
+# answers: what comes back
 from refprune.pruned import Pruned
 
-__all__ = ["NM", "Blocks", "Groups", "Pruned", "Unstructured", "__version__"]
+__all__ = [
+    "NM",
+    "Blocks",
+    "GramAccumulator",
+    "Groups",
+    "LayerProblem",
+    "LeastSquares",
+    "Pruned",
+    "Quadratic",
+    "Unstructured",
+    "__version__",
+]

@@ -9,6 +9,8 @@ import scipy.special
 
 from refprune.backends import (
     astype,
+    blocks,
+    cast,
     concat,
     diagonal,
     dtype_name,
@@ -25,19 +27,22 @@ from refprune.backends import (
     transpose,
     widest,
 )
-from refprune.checks import boolean, integer, real, symmetric
+from refprune.checks import boolean, exactly_symmetric, integer, real, symmetric
 from refprune.linear import cholesky, inv, inv_spd, solve, solve_spd
 
 __all__ = [
     "argsort",
     "astype",
+    "blocks",
     "boolean",
+    "cast",
     "cholesky",
     "concat",
     "diagonal",
     "dtype_name",
     "eps",
     "erf",
+    "exactly_symmetric",
     "eye",
     "from_numpy",
     "full",

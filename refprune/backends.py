@@ -144,6 +144,22 @@ def astype(array, dtype):
     return array.astype(dtype) if hasattr(array, "astype") else library(array).astype(array, dtype)
 
 
+def cast(*arrays):
+    """The arrays in their common `precision`, in a list; an array that has it already is not copied."""
+    dtype = precision(*arrays)
+    return [array if array.dtype == dtype else astype(array, dtype) for array in arrays]
+
+
+def blocks(batch):
+    """Iterate over `batch` along its first axis: computed blocks of a Dask array, else the array itself."""
+    if type(batch).__module__.partition(".")[0] != "dask":
+        yield batch
+        return
+    batch = batch.rechunk(dict.fromkeys(range(1, batch.ndim), -1))
+    for i in range(batch.numblocks[0]):
+        yield batch.blocks[i].compute()
+
+
 def transpose(array, axes):
     """`array` with its axes in the order `axes`."""
     return array.transpose(axes) if hasattr(array, "transpose") else library(array).permute_dims(array, axes)

@@ -5,7 +5,7 @@ from operator import index
 
 import numpy as np
 
-from refprune.backends import dtype_name, eps, library, plain, swap, to_numpy
+from refprune.backends import cast, dtype_name, eps, library, plain, swap, to_numpy
 
 
 def real(name, array, ndim=None, shape=None):
@@ -81,6 +81,16 @@ def symmetric(name, matrix):
     if bool(gap > (slack * size if slack else 0)):
         raise ValueError(f"need {name} to be symmetric; got |{name} - {name}^T| up to {float(gap):.3g}")
     return matrix
+
+
+def exactly_symmetric(name, matrix):
+    """`matrix` itself when it equals its transpose, else their mean; errors as `symmetric`."""
+    symmetric(name, matrix)
+    bare = plain(matrix)
+    if bool(library(bare).all(bare == swap(bare))):
+        return matrix
+    (matrix,) = cast(matrix)
+    return (matrix + swap(matrix)) / 2
 
 
 def integer(name, value, least=None, most=None):
