@@ -3,6 +3,7 @@
 import platform
 from dataclasses import dataclass
 
+import array_api_strict
 import numpy as np
 import pytest
 import scipy
@@ -12,8 +13,6 @@ import refprune
 from refprune.arrays import to_numpy
 from tests.stand_in import xp as stand_in
 
-array_api_strict = pytest.importorskip("array_api_strict")
-
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile(
     "deep", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -22,7 +21,7 @@ settings.register_profile(
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of arrays: `asarray` makes them from NumPy's, in `dtype` where they are floating; `numpy` goes back."""
+    """One kind of arrays: `asarray` makes them from NumPy's (floats in `dtype`), `numpy` goes back."""
 
     name: str
     dtype: str

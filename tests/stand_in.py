@@ -15,7 +15,7 @@ SCALARS = (bool, int, float, complex, np.generic)
 
 
 class DeviceArray:
-    """An array on the device that is not there. `get()` is the one way back to NumPy, `asarray` the one way in."""
+    """An array on the device that is not there: `asarray` is the one way in, `get()` the one way back."""
 
     __slots__ = ("_data",)
     __array_ufunc__ = None  # NumPy's operators and ufuncs refuse it
@@ -172,7 +172,7 @@ for _name in ("neg", "pos", "abs", "invert"):
 
 
 def _function(name, function, keywords=None):
-    """The device's version of a NumPy function; `keywords` are the only ones that CuPy takes, None leaves them."""
+    """The device's version of a NumPy function; `keywords` are all that CuPy takes, None means any."""
 
     def call(*args, **kwargs):
         unknown = [] if keywords is None else sorted(set(kwargs) - set(keywords))
@@ -218,7 +218,7 @@ def _sorted(function):
 
 
 def _quiet(function, shape):
-    """A factorisation that does not raise: NaN, shaped as argument number `shape`, for a matrix that fails."""
+    """A factorisation that does not raise: NaN, shaped as argument `shape`, for a matrix that fails."""
 
     def one(*matrices):
         try:
