@@ -1,0 +1,105 @@
+"""Reading an answer: the array, tuple, mapping or `Pruned` that an implementation returned, as NumPy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .kinds import from_kind
+
+FIELDS = ("weight", "mask", "objective", "order", "saliencies")
+# what rp.Pruned carries; `trace` holds the saliencies of a greedy method and is read only with an order
+PRUNED = ("weight", "mask", "objective", "order")
+
+
+class Unreadable(Exception):
+    """The answer has not the form that the contract asks for; the message says how."""
+
+
+@dataclass
+class Answer:
+    """An answer's parts as NumPy arrays; a part that was not given is None."""
+
+    weight: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    objective: float | None = None
+    order: np.ndarray | None = None
+    saliencies: np.ndarray | None = None
+
+
+def read(raw, returns) -> Answer:
+    """Read `raw` by the contract's `returns`, e.g. ``("weight", "mask")``.
+
+    A single array is the first part, a tuple or list its parts in order, a mapping or an object like
+    `rp.Pruned` its parts by name.
+    """
+    if isinstance(raw, Mapping):
+        parts = dict(raw)
+        if returns == ("mask",) and "weight" in parts:
+            parts.pop("weight")
+    elif all(hasattr(raw, name) for name in PRUNED):
+        wanted = returns if returns == ("mask",) else PRUNED
+        parts = {name: getattr(raw, name) for name in wanted}
+    elif isinstance(raw, (tuple, list)) and not _is_numbers(raw):
+        if not 1 <= len(raw) <= len(returns):
+            raise Unreadable(f"need ({', '.join(returns)}); got a {type(raw).__name__} of {len(raw)} parts")
+        parts = dict(zip(returns, raw, strict=False))
+    else:
+        parts = {returns[0]: raw}
+    unknown = [name for name in parts if name not in (*FIELDS, *returns, "trace", "scores")]
+    if unknown:
+        raise Unreadable(f"need the parts {', '.join(FIELDS)}; got {unknown[0]!r}")
+    parts = {name: _array(name, part) for name, part in parts.items() if part is not None and name in (*FIELDS, *returns)}
+    if returns[0] not in parts:
+        raise Unreadable(f"need {returns[0]}; got none")
+    if returns[0] not in FIELDS:  # a contract that returns one array under a name of its own
+        parts["weight"] = parts.pop(returns[0])
+    return _checked(parts)
+
+
+def _is_numbers(raw):
+    return isinstance(raw, list) and bool(raw) and all(isinstance(item, (int, float)) for item in raw)
+
+
+def _array(name, part):
+    """One part as a NumPy array; a list of plain numbers is fine for what is not the main array."""
+    if name in ("order", "saliencies", "objective") and isinstance(part, (list, tuple, int, float)):
+        try:
+            return np.asarray(part, dtype=None if len(np.shape(part)) == 0 or len(part) else np.int64)
+        except (ValueError, TypeError):
+            raise Unreadable(f"need {name} as numbers; got {_show(part)}") from None
+    try:
+        array = from_kind(part)
+    except (TypeError, ValueError):
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise Unreadable(f"need {name} as an array; got {_show(part)}")
+    if array.dtype.kind not in "biuf":
+        raise Unreadable(f"need {name} as an array of real numbers; got dtype {array.dtype}")
+    return array
+
+
+def _checked(parts):
+    answer = Answer(**parts)
+    if answer.objective is not None:
+        if answer.objective.size != 1:
+            raise Unreadable(f"need objective as one number; got shape {answer.objective.shape}")
+        answer.objective = float(answer.objective.reshape(()))
+    if answer.order is not None:
+        if answer.order.ndim != 1 or answer.order.dtype.kind not in "iu":
+            raise Unreadable(
+                f"need order as a 1-D array of integers; got shape {answer.order.shape}, dtype {answer.order.dtype}"
+            )
+        answer.order = answer.order.astype(np.int64)
+    if answer.saliencies is not None:
+        if answer.saliencies.ndim != 1 or answer.saliencies.dtype.kind != "f":
+            raise Unreadable(f"need saliencies as a 1-D array of floats; got shape {answer.saliencies.shape}")
+    return answer
+
+
+def _show(part):
+    try:
+        text = repr(part)
+    except Exception:
+        text = "an object that cannot be shown"
+    return f"{type(part).__name__} {text[:80]}"

@@ -1,0 +1,296 @@
+"""The checks that contracts share. Each takes `(view, answer)` and returns None (pass) or a `Check` without a name."""
+
+import numpy as np
+
+from .allocation import heap_misfit, ranked_misfit
+from .answer import Unreadable
+from .bounds import PRODUCT, SOLVE
+from .certificate import replay_order, replay_set
+from .contract import CheckSpec, Check, failed, not_claimed, passed, undecided
+from .greedy_view import require_order
+
+
+def form(view, answer):
+    """Shape and dtype of everything that was returned."""
+    given = np.asarray(view.problem[view.main])
+    if answer.weight is not None:
+        if answer.weight.shape != given.shape:
+            return failed(f"the answer has shape {answer.weight.shape}; {given.shape} is needed")
+        if answer.weight.dtype != given.dtype:
+            return failed(f"the answer has dtype {answer.weight.dtype}; that of {view.main} is {given.dtype}")
+    if answer.mask is not None:
+        if answer.mask.shape != given.shape:
+            return failed(f"the mask has shape {answer.mask.shape}; {given.shape} is needed")
+        if answer.mask.dtype != bool:
+            return failed(f"the mask has dtype {answer.mask.dtype}; bool is needed, True = kept")
+    return None
+
+
+def finite(view, answer):
+    """No NaN and no Inf."""
+    wrong = ~np.isfinite(answer.weight)
+    if wrong.any():
+        return failed(f"{int(wrong.sum())} of {wrong.size} entries are NaN or Inf, the first at {_place(wrong)}")
+    return None
+
+
+def count(view, answer):
+    """As many entries are pruned as asked for, in every scope; the pattern holds."""
+    if answer.mask is None and answer.weight is not None:
+        zeros, asked = int((answer.weight == 0).sum()), None
+        fault = view.count_fault(view.pruned(answer))
+        if fault is not None:
+            text, found, asked = fault
+            return failed(f"no mask was given and the zeros do not fit ({zeros} zeros): {text}", found, asked)
+        return None
+    fault = view.count_fault(view.pruned(answer))
+    return failed(*fault) if fault is not None else None
+
+
+def zeros(view, answer):
+    """Every pruned weight is exactly 0.0."""
+    pruned = view.pruned(answer).reshape(answer.weight.shape)
+    wrong = pruned & (answer.weight != 0)
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        return failed(f"pruned entry {_place(wrong)} is {answer.weight[at]:.3g}; exactly 0.0 is needed")
+    return None
+
+
+def kept(view, answer):
+    """A one-shot method changes no kept weight; only a subnormal one may be flushed to zero."""
+    value = answer.weight.reshape(view.original.shape).astype(float)
+    change = np.where(view.pruned(answer), 0.0, np.abs(value - view.original))
+    tiny = float(np.finfo(view.dtype).tiny)
+    if change.max(initial=0.0) >= tiny:
+        at = np.unravel_index(np.argmax(change), change.shape)
+        return failed(
+            f"kept weight {tuple(map(int, at))} changed from {view.original[at]:.6g} to {value[at]:.6g}",
+            float(change[at]),
+            tiny,
+        )
+    return None
+
+
+def ranked(view, answer):
+    """In every scope no pruned score lies above a kept one by more than rounding."""
+    pruned = view.pruned(answer)
+    worst = (0.0, None)
+    for label in range(len(view.counts)):
+        at = view.scope == label
+        gone, stays = view.scores[at & pruned], view.scores[at & ~pruned]
+        if gone.size and stays.size:
+            allowed = view.slack * max(abs(gone.max()), abs(stays.min())) + view.floor
+            excess = gone.max() - stays.min()
+            if excess > worst[0]:
+                worst = (excess, (label, gone.max(), stays.min(), allowed))
+            if excess > allowed:
+                high = np.argwhere(at & pruned & (view.scores == gone.max()))[0]
+                low = np.argwhere(at & ~pruned & (view.scores == stays.min()))[0]
+                return failed(
+                    f"{view.scope_name(label)}: entry {_index(high)} with score {gone.max():.6g} is pruned, "
+                    f"entry {_index(low)} with score {stays.min():.6g} is kept",
+                    float(excess),
+                    float(allowed),
+                )
+    return passed(float(worst[0]), float(worst[1][3])) if worst[1] else None
+
+
+def order(view, answer):
+    """The reported order names each pruned unit once."""
+    if answer.order is None:
+        return not_claimed("no order was given")
+    if view.weight.shape[0] > 1:
+        return not_claimed("an order over several rows is not judged")
+    try:
+        positions = require_order(answer, view)
+    except Unreadable as error:
+        return failed(str(error))
+    if len(set(positions)) < len(positions):
+        return failed(f"order names a {view.unit_word} twice: {answer.order.tolist()}")
+    pruned = view.unit_sets(view.pruned(answer))[0]
+    if set(positions) != pruned:
+        names = [view.unit_names[u].item() for u in pruned]
+        return failed(f"order {answer.order.tolist()} is not the pruned set {sorted(names)}")
+    return None
+
+
+def objective(view, answer):
+    """The reported objective is that of the reported weights, undamped."""
+    if answer.objective is None:
+        return not_claimed("no objective was given")
+    if view.expects != "answer":
+        return Check("", "not run", None, None, view.reason)
+    true = view.objective(answer.weight)
+    bound = SOLVE * max(view.eps * view.condition, view.store_eps) * view.energy
+    error = abs(answer.objective - true)
+    if not error <= bound:
+        text = f"objective {answer.objective:.6g} is reported; the reported weights have {true:.6g}"
+        return failed(text, error, bound)
+    return passed(error, bound)
+
+
+def saliencies(view, answer):
+    """The reported saliencies are the costs of the reported order."""
+    if answer.saliencies is None or answer.order is None:
+        return not_claimed("no saliencies with their order were given")
+    if view.expects != "answer" or view.weight.shape[0] > 1:
+        return Check("", "not run", None, None, view.reason or "an order over several rows is not judged")
+    if answer.saliencies.shape != answer.order.shape:
+        return failed(f"{answer.saliencies.size} saliencies are reported for {answer.order.size} removals")
+    row, removed, worst = view.rows[0], frozenset(), 0.0
+    for step, unit in enumerate(require_order(answer, view)):
+        cost = row.costs(removed)[0][unit]
+        said = float(answer.saliencies[step])
+        error = abs(np.sqrt(max(said, 0.0)) - cost)
+        if not error <= row.bound or said < -(row.bound**2):
+            text = f"step {step} reports saliency {said:.6g}; the increase is {cost**2:.6g}"
+            return failed(text, error, row.bound)
+        worst, removed = max(worst, error), removed | {unit}
+    return passed(worst, row.bound)
+
+
+def stationary(view, answer):
+    """The kept weights are the best ones on their support: `H_KK v_K = H_K: w`."""
+    pruned = view.pruned(answer)
+    value = answer.weight.reshape(view.weight.shape).astype(float)
+    if view.expects == "beyond":
+        return _no_worse_than_mask(view, value, pruned)
+    dead = ~pruned & ~view.living & (np.abs(value - view.weight) > PRODUCT * view.store_eps * np.abs(view.weight))
+    if dead.any():
+        row, column = np.argwhere(dead)[0]
+        text = f"input {column} is dead and kept in row {row}: its weight {view.weight[row, column]:.6g}"
+        return failed(f"{text} became {value[row, column]:.6g}")
+    best = view.optimal(pruned) if view.expects == "answer" else None
+    if best is None:
+        return _residual(view, value, pruned)
+    scale = np.sqrt(np.diagonal(view.hessian))
+    error = np.abs((value - best) * scale)
+    bounds = np.zeros(value.shape[0])
+    for row in range(value.shape[0]):
+        # the largest scaled weight sets the size of rounding; eps of storage counts where it is coarser
+        size = max(np.linalg.norm(view.weight[row] * scale), np.linalg.norm(best[row] * scale))
+        bounds[row] = SOLVE * max(view.eps * view.condition, view.store_eps) * size + np.finfo(view.dtype).tiny
+    row = int(np.argmax(error.max(axis=1) / bounds))
+    if error[row].max() > bounds[row]:
+        column = int(np.argmax(error[row]))
+        found, right = value[row, column], best[row, column]
+        text = f"kept weight ({row}, {column}) is {found:.6g}; the best on this support is {right:.6g}"
+        return failed(text + _same_as_original(view, value, pruned), float(error[row].max()), float(bounds[row]))
+    return passed(float(error[row].max()), float(bounds[row]))
+
+
+def _same_as_original(view, value, pruned):
+    same = np.where(pruned, True, value == view.weight).all()
+    return " (no kept weight was updated)" if same else ""
+
+
+def _residual(view, value, pruned):
+    """Where the optimum is not unique: the gradient on the kept entries is at rounding level."""
+    gradient = np.where(pruned, 0.0, (value - view.weight) @ view.hessian)
+    size = np.abs(value).max() + np.abs(view.weight).max()
+    bound = SOLVE * view.eps * value.shape[1] * np.abs(view.hessian).max() * size
+    error = float(np.abs(gradient).max())
+    if error > bound or size > np.abs(view.weight).max() / np.sqrt(view.eps):
+        text = f"{view.reason or 'H is singular on the support'}; an error or stationary weights are right"
+        return failed(f"{text}, and the gradient on the kept entries is {error:.3g}", error, float(bound))
+    return passed(error, float(bound))
+
+
+def _no_worse_than_mask(view, value, pruned):
+    found, alone = view.objective(value), view.objective(np.where(pruned, 0.0, view.weight))
+    bound = min(SOLVE * view.eps * view.condition, 1.0) * view.energy
+    if found > alone + bound:
+        text = f"objective {found:.6g} is above that of the mask without any update, {alone:.6g}"
+        return failed(text, found - alone, bound)
+    return passed(max(found - alone, 0.0), bound)
+
+
+def greedy(view, answer):
+    """Each removal was the cheapest candidate of its moment, and the rows share the budget by their rule."""
+    if view.expects != "answer":
+        return Check("", "not run", None, None, view.reason)
+    pruned = view.unit_sets(view.pruned(answer))
+    units = len(view.unit_names) * len(pruned)
+    if sum(map(len, pruned)) in (0, units) and answer.order is None:
+        return None  # nothing or everything went: there was no choice
+    if answer.order is not None and len(pruned) == 1:
+        results = [replay_order(view.rows[0], require_order(answer, view))]
+    else:
+        results = [replay_set(row, units) for row, units in zip(view.rows, pruned, strict=True)]
+    for number, result in enumerate(results):
+        if result.outcome == "fail":
+            return _broken(view, number, result)
+    if len(results) > 1 and view.group is None:
+        misfit = _misfit(view, results)
+        if misfit is not None:
+            return _unfair(view, misfit)
+    if any(result.outcome == "undecided" for result in results):
+        return undecided("at some step rounding covers every candidate")
+    return None
+
+
+def _misfit(view, results):
+    if view.allocation == "heap":
+        return heap_misfit(view.rows, results)
+    if any(result.outcome == "undecided" and not result.order for result in results):
+        return None
+    return ranked_misfit(view.rows, results, view.allocation)
+
+
+def _broken(view, number, result):
+    row = view.rows[number]
+    where = f"row {number}, " if view.weight.shape[0] > 1 else ""
+    if result.broken is None:
+        return failed(f"{where}no order of the pruned {view.unit_word}s is greedy")
+    step, chosen, cost, cheapest, least = result.broken
+    name = view.unit_names
+    if cheapest is None or cost != cost:
+        return failed(f"{where}step {step} removed {view.unit_word} {name[chosen]}, which may not go then")
+    gap = cost - least
+    times = gap / row.bound if row.bound > 0 else float("inf")
+    text = (
+        f"{where}step {step} removed {view.unit_word} {name[chosen]} (saliency {cost**2:.4g}); "
+        f"{view.unit_word} {name[cheapest]} cost {least**2:.4g}; the gap is {times:.1g} times what rounding explains"
+    )
+    return failed(text, gap, row.bound)
+
+
+def _unfair(view, misfit):
+    if misfit.over == misfit.under:
+        text = f"row {misfit.over} has not as many of the smallest losses as the {view.allocation} rule gives it"
+    else:
+        text = (
+            f"row {misfit.over} paid {misfit.over_cost**2:.4g} for a removal while row {misfit.under} "
+            f"offered one for {misfit.under_cost**2:.4g}"
+        )
+    gap = abs(misfit.over_cost - misfit.under_cost)
+    return failed(f"the {view.allocation} allocation is broken: {text}", gap, misfit.bound)
+
+
+def _index(at):
+    return "(" + ", ".join(str(int(i)) for i in at) + ")"
+
+
+def _place(wrong):
+    return _index(np.argwhere(wrong)[0])
+
+
+FORM = CheckSpec("form", "well-formed", "parts, shapes, dtypes as promised; no input is aliased", form)
+FINITE = CheckSpec("finite", "well-formed", "no NaN, no Inf", finite)
+COUNT = CheckSpec("count", "feasible", "exact counts in every scope; groups and blocks whole", count)
+ZEROS = CheckSpec("zeros", "feasible", "every pruned weight is exactly 0.0", zeros)
+KEPT = CheckSpec("kept", "feasible", "kept weights are unchanged", kept)
+ORDER = CheckSpec("order", "feasible", "a reported order names each removal once", order)
+OBJECTIVE = CheckSpec("objective", "truthful", "a reported objective is that of the weights", objective)
+SALIENCIES = CheckSpec("saliencies", "truthful", "reported saliencies are the costs of the order", saliencies)
+STATIONARY = CheckSpec("stationary", "stationary", "kept weights are the best on their support", stationary)
+RANKED = CheckSpec("ranked", "greedy", "no pruned score above a kept one", ranked)
+GREEDY_CHECK = CheckSpec("greedy", "greedy", "each removal was the cheapest candidate of its moment", greedy)
+REFUSES = CheckSpec("refuses", "well-formed", "bad input is refused with an error")
+UNCHANGED = CheckSpec("unchanged", "well-formed", "the inputs are as they were")
+ANSWERS = CheckSpec("answers", "well-formed", "an answer comes, in time, without an error")
+REPEATABLE = CheckSpec("repeatable", "invariant", "a second call on the same buffers is right too")
+INVARIANT = CheckSpec("invariant", "invariant", "the transformed problem is answered rightly too")
+BEFORE = (ANSWERS, REFUSES, UNCHANGED)
+AFTER = (REPEATABLE, INVARIANT)

@@ -1,0 +1,279 @@
+"""A whole run: an implementation against one contract, on generated cases, in a process of its own."""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .cases import generate
+from .checks import ANSWERS, INVARIANT, REPEATABLE
+from .claims import check_claims
+from .diagnosis import agree
+from .isolation import Runner
+from .judge import Refusal, find, judge
+from .make import LAYOUTS
+from .report import Record, Report
+from .shrink import shrink
+from .verdict import Check, worst
+
+TIMEOUTS, CRASHES = 3, 10  # after so many the rest of a contract is not run
+DIAGNOSED = 15  # failing answers that the known mistakes are tried on
+SHRINKING = 30.0  # seconds
+FIXED = (*LAYOUTS, "Subnormal", "Half", "BeyondArithmetic")  # cases that are not transformed
+
+
+def run(
+    implementation,
+    contract,
+    examples=200,
+    seed=0,
+    dtype="float64",
+    arrays="numpy",
+    timeout=10.0,
+    isolate=True,
+    claims=None,
+    progress=None,
+    only=None,
+) -> Report:
+    """Judge an implementation on generated cases.
+
+    Parameters
+    ----------
+    implementation : str or callable
+        ``"module:function"``, or a callable; with `isolate` one that can be imported by its name.
+    contract : str
+        A name from ``testing.contracts``.
+    examples : int
+        Number of cases; every flag of the contract is on at least one, so a small number may grow.
+    seed : int
+        The cases are a function of seed, contract, dtype and claims alone.
+    dtype : str
+        ``"float64"``, ``"float32"`` or ``"float16"``.
+    arrays : str
+        ``"numpy"``, ``"torch"``, ``"jax"`` or ``"cupy"``: the kind of array the implementation is given.
+    timeout : float
+        Seconds for one call.
+    isolate : bool
+        Run the implementation in a process of its own. False: in this one, without a timeout.
+    claims : mapping, optional
+        Declared conventions, see ``refprune.testing.claims``.
+    progress : callable, optional
+        ``progress(done, total)`` after every case.
+    only : collection of int, optional
+        Numbers of the cases to run; all when None.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        For an unknown contract, dtype, kind of array or claim, or a callable that cannot be imported.
+    refprune.testing.loading.LoadError
+        When the implementation cannot be loaded.
+
+    Examples
+    --------
+    >>> def topk_mask(scores, keep):
+    ...     return scores > np.sort(scores, axis=None)[-keep - 1]
+    >>> report = run(topk_mask, "topk-mask", examples=40, isolate=False)
+    >>> report.outcome, report.looks_like
+    ('fail', ['above-the-kth'])
+    """
+    contract, claims = find(contract), check_claims(claims)
+    settings = _settings(examples, seed, dtype, arrays, claims)
+    start = time.monotonic()
+    cases = [case for case in generate(contract, examples, seed, dtype, claims) if only is None or case.number in only]
+    with Runner(implementation, arrays=arrays, isolate=isolate, timeout=timeout) as runner:
+        session = _Session(contract, runner, claims)
+        for done, case in enumerate(cases):
+            session.take(case)
+            if progress is not None:
+                progress(done + 1, len(cases))
+        smallest = session.shrunk()
+    looks_like = agree(contract, sorted(session.failing, key=lambda item: _size(item[0]))[:DIAGNOSED])
+    return Report(
+        contract.name,
+        implementation if isinstance(implementation, str) else getattr(implementation, "__name__", repr(implementation)),
+        settings,
+        session.records,
+        looks_like,
+        smallest,
+        time.monotonic() - start,
+    )
+
+
+def _settings(examples, seed, dtype, arrays, claims):
+    if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
+        raise ValueError(f"need examples to be an integer >= 1; got {examples!r}")
+    if dtype not in ("float16", "float32", "float64"):
+        raise ValueError(f"need dtype to be float16, float32 or float64; got {dtype!r}")
+    if "dtypes" in claims and dtype not in claims["dtypes"]:
+        raise ValueError(f"need dtype to be one that is claimed ({', '.join(claims['dtypes'])}); got {dtype!r}")
+    return {"examples": examples, "seed": seed, "dtype": dtype, "arrays": arrays, "claims": claims}
+
+
+@dataclass
+class _Session:
+    """The state of one run."""
+
+    contract: object
+    runner: Runner
+    claims: dict
+    records: list = field(default_factory=list)
+    failing: list = field(default_factory=list)  # (problem, view, answer) of answers that could be read
+    broken: tuple | None = None  # (problem, failing check, size) of the smallest failing case
+    timeouts: int = 0
+    crashes: int = 0
+
+    def take(self, case):
+        """Run one case and record its checks."""
+        if self.timeouts >= TIMEOUTS or self.crashes >= CRASHES:
+            self._record(case, [Check(ANSWERS.name, "not run", explanation="too many timeouts or crashes before")])
+            return
+        calls = 1 if self.claims.get("inplace") else 2
+        outcome = self.runner.call(case.problem, calls)
+        checks, view, answer = self._judged(case.problem, outcome)
+        if worst(check.outcome for check in checks) == "fail" and outcome.kind not in ("timeout", "crash", "flood"):
+            self._note(case.problem, view, answer, checks)
+        if worst(check.outcome for check in checks) == "pass" and view.expects == "answer":
+            if calls == 2:
+                checks.append(self._second(case.problem, outcome))
+            moved = self._transformed(case)
+            if moved is not None:
+                checks.append(moved)
+        self._record(case, checks)
+
+    def _judged(self, problem, outcome):
+        """(checks, view, answer) of the first call."""
+        if outcome.kind == "timeout":
+            self.timeouts += 1
+        elif outcome.kind in ("crash", "flood"):
+            self.crashes += 1
+        raw = outcome.answers[0] if outcome.answers else Refusal(_said(outcome))
+        checks, view, answer = judge(
+            self.contract, problem, raw, self.claims, outcome.aliased, outcome.mutated, outcome.wrong_kind
+        )
+        if outcome.kind in ("timeout", "crash", "flood"):  # never the right answer, not even to bad input
+            checks = [Check(ANSWERS.name, "fail", explanation=_said(outcome))]
+            checks += [Check(spec.name, "not reached") for spec in self.contract.checks if spec.judge]
+        return checks, view, answer
+
+    def _second(self, problem, outcome):
+        """The second call on the same buffers."""
+        if len(outcome.answers) < 2:
+            return Check(REPEATABLE.name, "fail", explanation=f"the second call on the same input: {_said(outcome)}")
+        first, second = outcome.answers
+        if _equal_bits(first, second):
+            return Check(REPEATABLE.name, "pass")
+        if self.claims.get("deterministic"):
+            return Check(REPEATABLE.name, "fail", explanation="deterministic is claimed; a second call gave other bits")
+        checks, _, _ = judge(self.contract, problem, second, self.claims)
+        bad = [check for check in checks if check.outcome == "fail"]
+        if bad:
+            text = f"the second call on the same input breaks {bad[0].name}: {bad[0].explanation}"
+            return Check(REPEATABLE.name, "fail", explanation=text)
+        return Check(REPEATABLE.name, "pass", explanation="not deterministic: a second call gave other bits, and passes")
+
+    def _transformed(self, case):
+        """One invariance, in rotation over the cases."""
+        if not self.contract.transforms or any(flag in FIXED for flag in case.flags):
+            return None
+        rng = np.random.default_rng(case.number)
+        turn = case.number % len(self.contract.transforms)
+        for transform in (*self.contract.transforms[turn:], *self.contract.transforms[:turn]):
+            problem = transform(self.contract, case.problem, rng)
+            if problem is not None:
+                break
+        else:
+            return None
+        outcome = self.runner.call(problem, 1)
+        checks, view, answer = self._judged(problem, outcome)
+        bad = [check for check in checks if check.outcome == "fail"]
+        name = transform.__name__.replace("_", " ")
+        if bad:
+            self._note(problem, view, answer, checks)
+            text = f"right before, wrong under '{name}': {bad[0].name}: {bad[0].explanation}"
+            return Check(INVARIANT.name, "fail", bad[0].measured, bad[0].bound, text)
+        return Check(INVARIANT.name, worst(check.outcome for check in checks), explanation=name)
+
+    def _note(self, problem, view, answer, checks):
+        if answer is not None:
+            self.failing.append((problem, view, answer))
+        name = next(check.name for check in checks if check.outcome == "fail")
+        if self.broken is None or _size(problem) < self.broken[2]:
+            self.broken = (problem, name, _size(problem), view.expects)
+
+    def _record(self, case, checks):
+        for check in checks:
+            self.records.append(
+                Record(
+                    case.number, case.flags, check.name, check.outcome, check.measured, check.bound, check.explanation
+                )
+            )
+
+    def shrunk(self):
+        """The smallest problem that still breaks the same check."""
+        if self.broken is None:
+            return None
+        problem, name, _, expects = self.broken
+
+        def fails(candidate):
+            if not all(np.size(item) for value in candidate.values() for item in _arrays(value)):
+                return False
+            if self.contract.view(candidate, self.claims).expects != expects:
+                return False
+            outcome = self.runner.call(candidate, 1)
+            if outcome.kind in ("timeout", "crash", "flood"):
+                return False
+            checks, _, _ = self._judged(candidate, outcome)
+            bad = [check.name for check in checks if check.outcome == "fail"]
+            return bool(bad) and bad[0] == name
+
+        if not fails(problem):  # it failed once and does not again, or only when transformed
+            return problem
+        return shrink(problem, self.contract.axes, fails, seconds=SHRINKING)
+
+
+def _arrays(value):
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, np.ndarray)]
+
+
+def _size(problem):
+    return sum(array.size for value in problem.values() for array in _arrays(value))
+
+
+def _said(outcome):
+    error = outcome.error
+    if error is None:
+        return outcome.kind
+    return str(error) if outcome.kind == "error" else error.message
+
+
+def _equal_bits(first, second):
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_equal_bits(first[key], second[key]) for key in first)
+    if isinstance(first, (tuple, list)) and isinstance(second, (tuple, list)):
+        return len(first) == len(second) and all(map(_equal_bits, first, second))
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+    return first is second or bool(np.all(first == second))
+
+
+def replay_cases(text) -> tuple:
+    """(contract, settings, numbers of the failing cases) of a saved report, for `run(..., only=numbers)`.
+
+    Raises
+    ------
+    ValueError
+        When the text is not a report.
+    """
+    try:
+        saved = json.loads(text)
+        numbers = sorted({record["case"] for record in saved["records"] if record["outcome"] == "fail"})
+        return saved["contract"], saved["settings"], numbers
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"need a report written by `refprune check --json`; got {error}") from None

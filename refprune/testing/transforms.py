@@ -1,0 +1,150 @@
+"""Invariances: a whole call is transformed into another whose right answers are known to correspond.
+
+The transformed call is judged by its own ladder, so that other tie breaks stay right. X and W are scaled by powers
+of two, H and losses by powers of four; counts follow appended dead inputs. A transform returns None where it does
+not apply.
+"""
+
+import numpy as np
+
+from ..patterns import prune_count
+
+
+def scale(contract, problem, rng):
+    """Weights times a power of two, Hessians and Grams times a power of four."""
+    out = dict(problem)
+    for name, power in (("weight", 1), ("scores", 1), ("gram", 2), ("hessian", 2), ("diagonal", 2), ("batches", 1)):
+        if name in out:
+            factor = 2.0 ** (power * int(rng.choice([-4, -2, 3])))
+            out[name] = _each(out[name], lambda a, factor=factor: (a * factor).astype(a.dtype))
+    return out
+
+
+def signs(contract, problem, rng):
+    """Flip the sign of some inputs (and of the weights that read them) and of some rows."""
+    sizes = _sizes(contract, problem)
+    flip = {axis: rng.choice([-1.0, 1.0], size=sizes[axis]) for axis in ("row", "column") if axis in sizes}
+
+    def flipped(array, axes):
+        for position, axis in enumerate(axes):
+            if axis in flip and array.dtype.kind == "f":
+                array = array * _along(flip[axis], position, array.ndim)
+        return array
+
+    return _map(contract, problem, flipped)
+
+
+def rows(contract, problem, rng):
+    """Permute the rows."""
+    size = _sizes(contract, problem).get("row", 0)
+    return permuted(contract, problem, {"row": rng.permutation(size)}) if size > 1 else None
+
+
+def columns(contract, problem, rng):
+    """Permute the inputs; whole groups or blocks where the contract has them."""
+    size = _sizes(contract, problem).get("column", 0)
+    width = problem.get("m", problem.get("size", 1))
+    if size < 2 or width < 1 or size % width or size == width:
+        return None
+    order = np.arange(size).reshape(-1, width)[rng.permutation(size // width)].ravel()
+    return permuted(contract, problem, {"column": order})
+
+
+def dead_input(contract, problem, rng):
+    """Append dead inputs with weights of their own, and raise the count by them."""
+    size = _sizes(contract, problem).get("column", 0)
+    width = problem.get("m", problem.get("size", 1))
+    weight = problem["weight"]
+    added = (*weight.shape[:-1], size + width)
+    if added not in contract.shapes:  # a run keeps to its palette of shapes
+        return None
+
+    def grown(array, axes):
+        for position, axis in enumerate(axes):
+            if axis == "column":
+                pad = [(0, width if i == position else 0) for i in range(array.ndim)]
+                array = np.pad(array, pad)
+        return array
+
+    out = _map(contract, problem, grown)
+    fresh = (1.0 + rng.random((*weight.shape[:-1], width))).astype(weight.dtype)
+    out["weight"] = np.concatenate([weight, fresh], axis=-1)
+    if "groups" in out:
+        out["groups"] = np.concatenate([problem["groups"], np.full(width, int(problem["groups"].max()) + 1)])
+    if "sparsity" in out:
+        out["sparsity"] = _raised_sparsity(contract, problem, width)
+    return out
+
+
+def _raised_sparsity(contract, problem, width):
+    """The sparsity that prunes what `problem` prunes and all the dead weights as well."""
+    weight, size = problem["weight"], problem.get("size", 1)
+    per_row = weight.shape[-1] // size
+    fixed_rows = contract.name.startswith("wanda")  # one budget a row
+    total = per_row if fixed_rows else per_row * weight.shape[0]
+    dead = 1 if fixed_rows else weight.shape[0]
+    count = prune_count(problem["sparsity"], total)
+    return (count + dead) / (total + dead)
+
+
+def another_count(contract, problem, rng):
+    """The same arrays with another count: what a call left behind must not matter."""
+    out = dict(problem)
+    if "keep" in out:
+        first = contract.arguments[0]
+        top = len(np.unique(problem["groups"])) if "groups" in out else problem[first].size
+        out["keep"] = int(rng.integers(0, top + 1))
+    elif "sparsity" in out:
+        out["sparsity"] = float(rng.choice([0.2, 0.4, 0.6, 0.8]))
+    elif "n" in out:
+        out["n"] = int(rng.integers(0, out["m"] + 1))
+    return out
+
+
+def batch_split(contract, problem, rng):
+    """The same samples in other batches and another order."""
+    samples = np.concatenate(problem["batches"])
+    samples = samples[rng.permutation(samples.shape[0])]
+    half = [batch.shape[0] for batch in problem["batches"]]
+    return {"batches": list(np.split(samples, np.cumsum(rng.permutation(half))[:-1]))}
+
+
+def duplicated_samples(contract, problem, rng):
+    """Every batch twice: the mean does not change."""
+    return {"batches": [*problem["batches"], *[batch.copy() for batch in problem["batches"]]]}
+
+
+def permuted(contract, problem, orders):
+    """Every array with its named axes reordered."""
+
+    def reorder(array, axes):
+        for position, axis in enumerate(axes):
+            if axis in orders:
+                array = np.take(array, orders[axis], axis=position)
+        return array
+
+    return _map(contract, problem, reorder)
+
+
+def _map(contract, problem, function):
+    out = dict(problem)
+    for name, axes in contract.axes.items():
+        out[name] = _each(problem[name], lambda a, axes=axes: function(np.array(a), axes).astype(a.dtype))
+    return out
+
+
+def _each(value, function):
+    return [function(item) for item in value] if isinstance(value, list) else function(value)
+
+
+def _along(vector, position, ndim):
+    return vector.reshape([-1 if i == position else 1 for i in range(ndim)])
+
+
+def _sizes(contract, problem):
+    sizes = {}
+    for name, axes in contract.axes.items():
+        value = problem[name][0] if isinstance(problem[name], list) else problem[name]
+        for axis, size in zip(axes, np.shape(value), strict=True):
+            sizes.setdefault(axis, size)
+    return sizes
