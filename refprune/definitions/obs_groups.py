@@ -1,8 +1,8 @@
 """Optimal Brain Surgeon on whole groups of weights.
 
-With `G = (H_AA)^-1` over the living set A and B the members of a group, removing the group costs
-`1/2 w_B^T (G_BB)^-1 w_B` (in units of the loss) and moves the survivors by `-G_:B (G_BB)^-1 w_B`. Among equals
-the lowest label goes first. A group whose inputs are all dead (`H_pp = 0`) goes before the others, at no cost;
+With `G = (H_AA)^-1` over the living set A and B the members of a group, removing the group costs `1/2 w_B^T
+(G_BB)^-1 w_B` (in units of the loss) and moves the survivors by `-G_:B (G_BB)^-1 w_B`. Among equals the
+lowest label goes first. A group whose inputs are all dead (`H_pp = 0`) goes before the others, at no cost;
 the dead inputs of another group fall with it and cost nothing.
 """
 

@@ -1,0 +1,9 @@
+"""The methods: the efficient forms, each held to its definition by tests."""
+
+from refprune.methods.magnitude import magnitude
+from refprune.methods.obd import obd
+from refprune.methods.obs import obs
+from refprune.methods.optimal_weights import optimal_weights
+from refprune.methods.wanda import wanda
+
+__all__ = ["magnitude", "obd", "obs", "optimal_weights", "wanda"]

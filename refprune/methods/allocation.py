@@ -1,0 +1,100 @@
+"""How the rows of a layer share one budget of removals.
+
+A `Path` holds what one row (or one set of rows that falls together) can give, in its own greedy order.
+Prior zeros and dead units go before everything else; the rest is shared by the step losses. Step losses are
+not monotone along a path, so the published rules differ:
+
+- ``"heap"``: always the path whose next removal is cheapest;
+- ``"sorted"``: as many removals of each path as it has among the smallest of all step losses;
+- ``"cumulative"``: the same with the sums of the losses along each path.
+
+Among equals the first path goes. Source: Frantar and Alistarh 2022, algorithm 2 (heap) and its published code
+(sorted).
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+RULES = ("heap", "sorted", "cumulative")
+
+
+@dataclass(frozen=True)
+class Path:
+    """One row's removals.
+
+    `prior` and `dead` list the units (flat indices or labels) that go first at no cost, `units` the others
+    in the order of their removal, `losses` what each of these costs (in units of the loss).
+    """
+
+    prior: list
+    dead: list
+    units: np.ndarray
+    losses: np.ndarray
+
+
+def check_budget(count, paths, what):
+    """Raise ValueError when the prior mask prunes more units than the pattern asks for."""
+    held = sum(len(path.prior) for path in paths)
+    if held > count:
+        raise ValueError(f"need at least {held} zeros in the {what}, as many as mask prunes; got {count}")
+
+
+def spread(count, paths, rule):
+    """Remove `count` units in all; returns (order of units, losses), as NumPy arrays."""
+    check_budget(count, paths, "layer")
+    free = [unit for path in paths for unit in path.prior]
+    free = free + sorted(unit for path in paths for unit in path.dead)[: count - len(free)]
+    left = count - len(free)
+    if rule == "heap":
+        rows = _heap(left, [path.losses for path in paths])
+    else:
+        counts = _ranked(left, [path.losses for path in paths], rule)
+        rows = np.repeat(np.arange(len(paths)), counts)
+    return _joined(free, rows, paths)
+
+
+def separate(counts, paths):
+    """Remove `counts[i]` units from path i; returns (order of units, losses), path after path."""
+    order, losses = [], []
+    for count, path in zip(counts, paths, strict=True):
+        check_budget(count, [path], "row")
+        free = path.prior + path.dead[: count - len(path.prior)]
+        own, cost = _joined(free, np.zeros(count - len(free), dtype=int), [path])
+        order.append(own)
+        losses.append(cost)
+    return np.concatenate([np.zeros(0, dtype=int), *order]), np.concatenate([np.zeros(0), *losses])
+
+
+def _joined(free, rows, paths):
+    """The free units, then the next unit of `paths[row]` for every entry of `rows`."""
+    step = np.zeros(len(rows), dtype=int)
+    for row in np.unique(rows):
+        step[rows == row] = np.arange(np.count_nonzero(rows == row))
+    units = [paths[row].units[k] for row, k in zip(rows, step, strict=True)]
+    losses = [paths[row].losses[k] for row, k in zip(rows, step, strict=True)]
+    return np.array(free + units, dtype=int), np.array([0.0] * len(free) + losses)
+
+
+def _heap(count, losses):
+    """The path of each of `count` removals: always the one whose next removal is cheapest."""
+    rows = []
+    heads = [(loss[0], row, 0) for row, loss in enumerate(losses) if len(loss)]
+    heapq.heapify(heads)
+    for _ in range(count):
+        _, row, k = heads[0]
+        rows.append(row)
+        if k + 1 < len(losses[row]):
+            heapq.heapreplace(heads, (losses[row][k + 1], row, k + 1))
+        else:
+            heapq.heappop(heads)
+    return np.array(rows, dtype=int)
+
+
+def _ranked(count, losses, rule):
+    """The number of removals of each path among the `count` smallest (running sums of) losses."""
+    ranks = [np.cumsum(loss) if rule == "cumulative" else loss for loss in losses]
+    row = np.repeat(np.arange(len(losses)), [len(loss) for loss in losses])
+    order = np.argsort(np.concatenate([np.zeros(0), *ranks]), kind="stable")
+    return np.bincount(row[order[:count]], minlength=len(losses))

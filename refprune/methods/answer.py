@@ -1,0 +1,46 @@
+"""Prior masks in; refitted weights and the record of the removals out."""
+
+import numpy as np
+
+from refprune.arrays import astype, boolean, from_numpy, namespace, to_numpy
+from refprune.methods.refit import changes
+from refprune.pruned import Pruned
+
+
+def prior_zeros(mask, view):
+    """The prior mask as a NumPy boolean array (rows, columns), True = may be kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `mask` is no boolean array of the weight's kind and shape, or a weight that it prunes is not 0.
+    """
+    weight = view.problem.weight
+    if mask is None:
+        return np.ones(view.shape, dtype=bool)
+    boolean("mask", mask, shape=tuple(weight.shape))
+    xp = namespace(mask, weight)
+    if not bool(xp.all(xp.where(mask, 0, weight) == 0)):
+        raise ValueError("need weight to be 0 where mask marks a prior zero; got another value there")
+    return to_numpy(mask).reshape(view.shape)
+
+
+def refitted(view, kept, checked, order=None, trace=()):
+    """The `Pruned` answer with the best weights on `kept` (NumPy boolean array (rows, columns)).
+
+    `checked` says that the Hessians are known to be positive definite; otherwise every support is checked.
+    """
+    xp = namespace(view.weight)
+    change = xp.zeros(view.shape, dtype=view.weight.dtype)
+    for part in view.parts:
+        rows = slice(part.first, part.first + part.count)
+        own = kept[rows][:, part.living]
+        name = None if checked else part.name
+        columns = from_numpy(part.living, view.weight)
+        change[rows, columns] = changes(part.weight, part.hessian, part.gradient, own, name)
+    mask = from_numpy(kept, view.weight)
+    weight = xp.where(mask, view.weight + change * 2.0**view.weight_exponent, 0)
+    weight = view.restore(astype(weight, view.problem.weight.dtype))
+    if order is not None:
+        order = from_numpy(order, weight)
+    return Pruned(weight, view.restore(mask), view.objective(weight), order, trace)
