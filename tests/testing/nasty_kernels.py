@@ -388,8 +388,16 @@ def environment(weight, keep):
 
 def loaded(weight, keep):
     """Packages that the worker has imported."""
-    heavy = ("torch", "jax", "cupy", "rich", "hypothesis", "matplotlib", "sklearn", "scipy.stats")
+    heavy = ("torch", "jax", "cupy", "rich", "hypothesis", "scipy", "refprune", "refprune.testing")
     return [name for name in heavy if name in sys.modules]
+
+
+def uses_refprune(weight, keep):
+    """refprune as a library, and a module that the worker itself uses."""
+    import refprune.testing
+
+    foreign = refprune.testing.wire.foreign(1)
+    return [refprune.NM(2, 4).n, isinstance(foreign, refprune.testing.isolation.Foreign)]
 
 
 def slow(weight, keep):

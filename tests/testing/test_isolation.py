@@ -296,6 +296,11 @@ def test_worker_is_light():
     assert run("loaded").answers[0] == []
 
 
+def test_an_implementation_may_use_refprune():
+    """The packages that the worker left out are there in full for who asks."""
+    assert run("uses_refprune").answers[0] == [2, True]
+
+
 def test_a_call_costs_less_than_a_millisecond():
     problem = {"weight": np.ones((8, 8)), "keep": 1}
     with Runner("nasty_kernels:good") as runner:
