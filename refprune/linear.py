@@ -77,7 +77,7 @@ def cholesky(A):
 def _definite(H, name):
     """Return (A, scale, Ainv): `A = scale H scale` and its inverse; LinAlgError when H is not definite.
 
-    The scales are powers of two, so A is H without a rounding error; its diagonal lies in [1/2, 2]. The
+    The scales are powers of two, so A is H without a rounding error; its diagonal lies in [1, 4]. The
     condition number is taken at unit diagonal: that scaling is within a factor d of the best one (van der
     Sluis 1969; Higham, section 7.3), and it makes the test free of the units of the single weights.
     """
@@ -85,7 +85,7 @@ def _definite(H, name):
     if not bool(xp.all(diagonal(H) > 0)):
         raise not_definite(H, name)
     with np.errstate(all="ignore"):
-        scale = 2.0 ** xp.round(-0.5 * xp.log2(diagonal(H)))  # (d,)
+        scale = 2.0 ** -xp.floor(xp.log2(diagonal(H)) / 2)  # (d,)
         A = H * scale[:, None] * scale[None, :]
         unit = xp.sqrt(diagonal(A))  # (d,)
         try:
