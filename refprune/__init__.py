@@ -5,6 +5,9 @@ Read the definitions, run the methods on NumPy or CuPy, and let the oracle judge
 
 __version__ = "0.1.0"
 
+# methods: what prunes
+from refprune.methods import magnitude, obd, obs, optimal_weights, wanda
+
 # patterns: which zeros are allowed
 from refprune.patterns import NM, Blocks, Groups, Unstructured
 
@@ -25,4 +28,9 @@ __all__ = [
     "Quadratic",
     "Unstructured",
     "__version__",
+    "magnitude",
+    "obd",
+    "obs",
+    "optimal_weights",
+    "wanda",
 ]

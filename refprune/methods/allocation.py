@@ -34,16 +34,14 @@ class Path:
     losses: np.ndarray
 
 
-def check_budget(count, paths, what):
-    """Raise ValueError when the prior mask prunes more units than the pattern asks for."""
-    held = sum(len(path.prior) for path in paths)
+def check_budget(count, held, scope):
+    """Raise ValueError when the prior mask prunes more units, `held`, than the pattern asks for."""
     if held > count:
-        raise ValueError(f"need at least {held} zeros in the {what}, as many as mask prunes; got {count}")
+        raise ValueError(f"need at least {held} pruned per {scope}, as many as mask prunes; got {count}")
 
 
 def spread(count, paths, rule):
     """Remove `count` units in all; returns (order of units, losses), as NumPy arrays."""
-    check_budget(count, paths, "layer")
     free = [unit for path in paths for unit in path.prior]
     free = free + sorted(unit for path in paths for unit in path.dead)[: count - len(free)]
     left = count - len(free)
@@ -59,7 +57,6 @@ def separate(counts, paths):
     """Remove `counts[i]` units from path i; returns (order of units, losses), path after path."""
     order, losses = [], []
     for count, path in zip(counts, paths, strict=True):
-        check_budget(count, [path], "row")
         free = path.prior + path.dead[: count - len(path.prior)]
         own, cost = _joined(free, np.zeros(count - len(free), dtype=int), [path])
         order.append(own)

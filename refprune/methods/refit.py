@@ -52,9 +52,9 @@ def changes(weight, hessian, gradient, kept, name=None):
 
 
 def _batches(kept, itemsize):
-    """Lists of rows that keep equally many columns, as long as their matrices take at most `CACHE` bytes."""
+    """Lists of rows that keep equally many columns; their matrices take at most `CACHE / 4` bytes."""
     counts = kept.sum(axis=1)
     for count in np.unique(counts[counts > 0]):
         rows = np.flatnonzero(counts == count)
-        size = max(1, CACHE // int(itemsize * count**2))
+        size = max(1, CACHE // int(4 * itemsize * count**2))
         yield from (list(rows[start : start + size]) for start in range(0, len(rows), size))

@@ -8,7 +8,7 @@ all; any other partition is walked by `partition_path`.
 import numpy as np
 
 from refprune.arrays import from_numpy, namespace, to_numpy
-from refprune.methods.allocation import Path, separate, spread
+from refprune.methods.allocation import Path, check_budget, separate, spread
 from refprune.methods.partition_path import Living, partition_path
 from refprune.methods.unit_paths import unit_paths
 from refprune.methods.weight_paths import weight_paths
@@ -18,6 +18,10 @@ def blocks(view, pattern, prior, rule):
     """The removals of a `Blocks` pattern: (labels in order, scaled losses), NumPy arrays."""
     shape = view.problem.weight.shape
     count, labels = pattern.removals(shape), pattern.labels(shape).reshape(view.shape)
+    held = [len(_wholly(labels[row], ~prior[row])) for row in range(len(labels))]
+    check_budget(
+        count, max(held, default=0) if pattern.scope == "row" else sum(held), pattern.scope or "layer"
+    )
     paths = _paths_in_rows(view, labels, prior, _most(count, pattern.scope, rule, view))
     if pattern.scope == "row":
         return separate([count] * len(paths), paths)
@@ -28,6 +32,7 @@ def groups(view, pattern, prior, rule):
     """The removals of a `Groups` pattern, as `blocks`."""
     shape = view.problem.weight.shape
     count, labels = pattern.removals(shape), pattern.labels(shape).reshape(view.shape)
+    check_budget(count, len(_wholly(labels, ~prior)), "layer")
     if 0 in view.shape:
         return np.zeros(0, dtype=int), np.zeros(0)
     most = _most(count, None, rule, view)
@@ -49,14 +54,18 @@ def _most(count, scope, rule, view):
     return view.weight.size if rule == "sorted" and scope != "row" else count
 
 
+def _wholly(labels, which):
+    """The labels, ascending, of which all weights are in the boolean array `which`."""
+    return np.setdiff1d(labels[which], labels[~which])
+
+
 def _free(labels, prior, left):
     """The labels that go at no cost: (wholly prior zeros, wholly dead or prior), each ascending.
 
     `left` is a boolean array that is True at living weights without a prior zero.
     """
-    some, alive = np.unique(labels[prior]), np.unique(labels[left])
-    zeros = np.setdiff1d(labels, some)
-    return zeros.tolist(), np.setdiff1d(some, alive).tolist()
+    zeros = _wholly(labels, ~prior)
+    return zeros.tolist(), np.setdiff1d(_wholly(labels, ~left), zeros).tolist()
 
 
 def _paths_in_rows(view, labels, prior, most):

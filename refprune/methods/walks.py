@@ -7,7 +7,7 @@ take no part in it.
 
 import numpy as np
 
-from refprune.methods.allocation import Path, separate, spread
+from refprune.methods.allocation import Path, check_budget, separate, spread
 from refprune.methods.weight_paths import Quota, weight_paths
 
 
@@ -19,9 +19,12 @@ def unstructured(view, pattern, prior, rule):
     rows, columns = view.shape
     count = pattern.removals(view.problem.weight.shape)
     living, dead = _census(view, prior)
+    held = (~prior).sum(axis=1)
     if pattern.scope == "row":
+        check_budget(count, held.max(initial=0), "row")
         need = np.minimum(np.maximum(count - columns + living, 0), living)
         return separate([count] * rows, _paths(view, prior, dead, need))
+    check_budget(count, held.sum(), "layer")
     left = count - rows * columns + int(living.sum())
     if rule == "sorted" and rows > 1 and left > 0:
         need = living  # all step losses are ranked, so all are needed
