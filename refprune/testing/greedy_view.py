@@ -57,10 +57,12 @@ class GreedyView(View):
     @cached_property
     def rows(self):
         """One `RowProblem` for each row."""
+        # ranking by squares underflows at the root of the smallest normal number
+        floor = np.sqrt(np.finfo(self.dtype).tiny * np.diagonal(self.hessian).max(initial=0.0))
         rows = []
         for w in self.weight:
             size = self.condition * np.sqrt(max(w @ self.hessian @ w, 0.0))
-            bound, own = GREEDY * self.eps * size, 4 * np.finfo(float).eps * size
+            bound, own = GREEDY * self.eps * size + floor, 4 * np.finfo(float).eps * size
             rows.append(RowProblem(w, self.hessian, self.unit_of, bound, own, self.group, self.quota))
         return rows
 

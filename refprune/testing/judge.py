@@ -113,7 +113,7 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
     if mutated and not inplace:
         checks.append(Check(UNCHANGED.name, "fail", explanation=f"{', '.join(mutated)} changed during the call"))
     if view.expects == "error":
-        return [*checks, _answered_bad_input(view, raw, claims)], view, None
+        return [*checks, _answered_bad_input(view, raw, claims)], view, _readable(raw, contract)
     if view.expects in ("free", "beyond") and not claims.get("validates") and _has_nan(raw):
         return [*checks, Check(REFUSES.name, "pass", explanation=f"NaN where {view.reason}")], view, None
     try:
@@ -127,6 +127,14 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
         checks += [Check(spec.name, "not reached") for spec in contract.checks if spec.judge and spec.name != "form"]
         return checks, view, None
     return [*checks, *contract.climb(view, answer)], view, answer
+
+
+def _readable(raw, contract):
+    """What was answered to a bad input, for the diagnosis; None when it cannot be read."""
+    try:
+        return read(raw, contract.returns)
+    except Unreadable:
+        return None
 
 
 def _refused(contract, view, error):

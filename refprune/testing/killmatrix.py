@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .judge import find
-from .run import run
+from .session import run
 
 
 @dataclass(frozen=True)

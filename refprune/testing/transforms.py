@@ -21,7 +21,7 @@ def scale(contract, problem, rng):
 
 
 def signs(contract, problem, rng):
-    """Flip the sign of some inputs (and of the weights that read them) and of some rows."""
+    """Flip the sign of some inputs (and of the weights that read them) and of some rows; a diagonal stays."""
     sizes = _sizes(contract, problem)
     flip = {axis: rng.choice([-1.0, 1.0], size=sizes[axis]) for axis in ("row", "column") if axis in sizes}
 
@@ -31,7 +31,8 @@ def signs(contract, problem, rng):
                 array = array * _along(flip[axis], position, array.ndim)
         return array
 
-    return _map(contract, problem, flipped)
+    out = _map(contract, problem, flipped)
+    return {**out, "diagonal": problem["diagonal"]} if "diagonal" in problem else out
 
 
 def rows(contract, problem, rng):

@@ -12,7 +12,6 @@ SCORES = {
     "obd-order": lambda w, h, g: w**2 * h,
     "magnitude-order": lambda w, h, g: w**2,
     "weight-not-squared": lambda w, h, g: abs(w) / g,
-    "inverse-diagonal-squared": lambda w, h, g: w**2 / g**2,
     "times-the-inverse": lambda w, h, g: w**2 * g,
 }
 

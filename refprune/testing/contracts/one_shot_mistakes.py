@@ -161,9 +161,8 @@ WANDA_NM = (
 
 OBD = (
     Mistake("magnitude", "the Hessian is ignored", lambda w, h, k: _with(w, _topk(abs(w), k))),
-    Mistake("weight-not-squared", "the saliency is h |w|", lambda w, h, k: _with(w, _topk(h * abs(w), k))),
+    Mistake("weight-not-squared", "the saliency is h |w| (or h^2 w^2)", lambda w, h, k: _with(w, _topk(h * abs(w), k))),
     Mistake("divided-by-h", "the saliency is w^2 / h", lambda w, h, k: _with(w, _topk(w**2 / np.where(h > 0, h, 1), k))),
     Mistake("keep-read-as-prune", "`keep` weights are pruned", lambda w, h, k: _with(w, _topk(h * w**2, w.size - k))),
     Mistake("mask-inverted", "the most salient go", lambda w, h, k: _with(w, _topk(-h * w**2, k))),
-    Mistake("diagonal-squared", "the saliency is h^2 w^2", lambda w, h, k: _with(w, _topk(h**2 * w**2, k))),
 )  # fmt: skip

@@ -18,7 +18,7 @@ from .shrink import shrink
 from .verdict import Check, worst
 
 TIMEOUTS, CRASHES = 3, 10  # after so many the rest of a contract is not run
-DIAGNOSED = 15  # failing answers that the known mistakes are tried on
+LARGE = 5000  # numbers in a problem; larger ones are not diagnosed
 SHRINKING = 30.0  # seconds
 FIXED = (*LAYOUTS, "Subnormal", "Half", "BeyondArithmetic")  # cases that are not transformed
 
@@ -93,7 +93,8 @@ def run(
             if progress is not None:
                 progress(done + 1, len(cases))
         smallest = session.shrunk()
-    looks_like = agree(contract, sorted(session.failing, key=lambda item: _size(item[0]))[:DIAGNOSED])
+    failing, passing = ([x for x in items if 4 < _size(x[0]) < LARGE] for items in (session.failing, session.passing))
+    looks_like = agree(contract, failing, passing)
     return Report(
         contract.name,
         implementation if isinstance(implementation, str) else getattr(implementation, "__name__", repr(implementation)),
@@ -124,6 +125,7 @@ class _Session:
     claims: dict
     records: list = field(default_factory=list)
     failing: list = field(default_factory=list)  # (problem, view, answer) of answers that could be read
+    passing: list = field(default_factory=list)
     broken: tuple | None = None  # (problem, failing check, size) of the smallest failing case
     timeouts: int = 0
     crashes: int = 0
@@ -139,6 +141,7 @@ class _Session:
         if worst(check.outcome for check in checks) == "fail" and outcome.kind not in ("timeout", "crash", "flood"):
             self._note(case.problem, view, answer, checks)
         if worst(check.outcome for check in checks) == "pass" and view.expects == "answer":
+            self.passing.append((case.problem, view, answer))
             if calls == 2:
                 checks.append(self._second(case.problem, outcome))
             moved = self._transformed(case)

@@ -1,0 +1,92 @@
+"""refprune judged by its own oracle: one thin function for each contract over the public methods.
+
+``refprune check --adapter refprune.testing.reference`` runs them all. This is the one module of the oracle that
+imports `refprune.methods`.
+"""
+
+import refprune as rp
+
+NAME = "refprune"
+VERSION = rp.__version__
+
+_CLAIM = {"dtypes": ["float16", "float32", "float64"], "validates": True, "deterministic": True}
+CLAIMS = {
+    name: dict(_CLAIM)
+    for name in (
+        "topk-mask", "nm-mask", "gram", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs", "obs-groups",
+        "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights",
+    )
+}  # fmt: skip
+
+
+def topk_mask(scores, keep):
+    """`Unstructured.mask`."""
+    return rp.Unstructured(keep=keep).mask(scores)
+
+
+def nm_mask(scores, n, m):
+    """`NM.mask`."""
+    return rp.NM(n, m).mask(scores)
+
+
+def gram(batches):
+    """`GramAccumulator`, batch by batch."""
+    accumulator = rp.GramAccumulator()
+    for batch in batches:
+        accumulator.update(batch)
+    return accumulator.gram
+
+
+def magnitude(weight, sparsity):
+    """`rp.magnitude`, one budget for the layer."""
+    return rp.magnitude(weight, rp.Unstructured(sparsity))
+
+
+def magnitude_nm(weight, n, m):
+    """`rp.magnitude` with N:M."""
+    return rp.magnitude(weight, rp.NM(n, m))
+
+
+def wanda(weight, gram, sparsity):
+    """`rp.wanda`, one budget for each row."""
+    return rp.wanda(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity))
+
+
+def wanda_nm(weight, gram, n, m):
+    """`rp.wanda` with N:M."""
+    return rp.wanda(rp.LayerProblem(weight, gram), rp.NM(n, m))
+
+
+def obd(weight, diagonal, keep):
+    """`rp.obd` on a diagonal Hessian."""
+    return rp.obd(rp.Quadratic(diagonal, weight), rp.Unstructured(keep=keep))
+
+
+def obs(weight, hessian, keep):
+    """`rp.obs` on a vector."""
+    return rp.obs(rp.Quadratic(hessian, weight), rp.Unstructured(keep=keep))
+
+
+def obs_groups(weight, hessian, groups, keep):
+    """`rp.obs` on labelled groups."""
+    return rp.obs(rp.Quadratic(hessian, weight), rp.Groups(keep=keep, labels=groups))
+
+
+def exact_obs(weight, gram, sparsity):
+    """`rp.obs` on a layer, one budget for all rows."""
+    return rp.obs(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity))
+
+
+def exact_obs_nm(weight, gram, n, m):
+    """`rp.obs` on a layer with N:M."""
+    return rp.obs(rp.LayerProblem(weight, gram), rp.NM(n, m))
+
+
+def exact_obs_blocks(weight, gram, size, sparsity):
+    """`rp.obs` on a layer with blocks of inputs."""
+    return rp.obs(rp.LayerProblem(weight, gram), rp.Blocks(size, sparsity))
+
+
+def optimal_weights(weight, gram, mask):
+    """`rp.optimal_weights` on a layer."""
+    return rp.optimal_weights(rp.LayerProblem(weight, gram), mask)
