@@ -35,6 +35,11 @@ def storage_eps(dtype) -> float:
     return float(np.finfo(dtype).eps)
 
 
+def smallest_normal(dtype) -> float:
+    """The smallest normal number of the arithmetic; halves are computed in float32 at least."""
+    return float(np.finfo(dtype).tiny) if dtype.kind == "f" and dtype != np.float16 else float(np.finfo(np.float32).tiny)
+
+
 def condition_limit(eps) -> float:
     """The condition up to which greedy choices can be judged: ``min(1e8, 1e-4 / eps)``.
 

@@ -189,7 +189,7 @@ def _residual(view, value, pruned):
     """Where the optimum is not unique: the gradient on the kept entries is at rounding level."""
     gradient = np.where(pruned, 0.0, (value - view.weight) @ view.hessian)
     size = np.abs(value).max() + np.abs(view.weight).max()
-    bound = SOLVE * view.eps * value.shape[1] * np.abs(view.hessian).max() * size
+    bound = SOLVE * max(view.eps, view.store_eps) * value.shape[1] * np.abs(view.hessian).max() * size
     error = float(np.abs(gradient).max())
     if error > bound or size > np.abs(view.weight).max() / np.sqrt(view.eps):
         text = f"{view.reason or 'H is singular on the support'}; an error or stationary weights are right"

@@ -58,7 +58,7 @@ class GreedyView(View):
     def rows(self):
         """One `RowProblem` for each row."""
         # ranking by squares underflows at the root of the smallest normal number
-        floor = np.sqrt(np.finfo(self.dtype).tiny * np.diagonal(self.hessian).max(initial=0.0))
+        floor = np.sqrt(self.tiny * np.diagonal(self.hessian).max(initial=0.0))
         rows = []
         for w in self.weight:
             size = self.condition * np.sqrt(max(w @ self.hessian @ w, 0.0))

@@ -20,7 +20,7 @@ from .verdict import Check, worst
 TIMEOUTS, CRASHES = 3, 10  # after so many the rest of a contract is not run
 LARGE = 5000  # numbers in a problem; larger ones are not diagnosed
 SHRINKING = 30.0  # seconds
-FIXED = (*LAYOUTS, "Subnormal", "Half", "BeyondArithmetic")  # cases that are not transformed
+FIXED = (*LAYOUTS, "Subnormal", "BeyondArithmetic")  # cases that are not transformed
 
 
 def run(
@@ -182,7 +182,8 @@ class _Session:
 
     def _transformed(self, case):
         """One invariance, in rotation over the cases."""
-        if not self.contract.transforms or any(flag in FIXED for flag in case.flags):
+        half = any(array.dtype == np.float16 for value in case.problem.values() for array in _arrays(value))
+        if not self.contract.transforms or half or any(flag in FIXED for flag in case.flags):
             return None
         rng = np.random.default_rng(case.number)
         turn = case.number % len(self.contract.transforms)

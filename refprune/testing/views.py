@@ -10,7 +10,7 @@ from numbers import Integral
 import numpy as np
 
 from ..patterns import prune_count
-from .bounds import arithmetic_eps, storage_eps
+from .bounds import arithmetic_eps, smallest_normal, storage_eps
 
 
 class View:
@@ -25,6 +25,7 @@ class View:
         self.dtype = (first[0] if isinstance(first, list) and first else np.asarray(first)).dtype
         worked_in = claims.get("dtype", self.dtype)
         self.eps = max(arithmetic_eps(d, claims) for d in (self.dtype, worked_in)) if self.dtype.kind == "f" else 0.0
+        self.tiny = smallest_normal(self.dtype)
         self.store_eps = storage_eps(self.dtype) if self.dtype.kind == "f" else 0.0
 
     def expect(self, kind, reason):

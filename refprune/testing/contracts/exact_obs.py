@@ -138,14 +138,21 @@ EXACT = Contract(
     axes=AXES,
     transforms=MOVES,
     example="""def exact_obs(weight, gram, sparsity):
-    rows, columns = weight.shape
-    count = round(Fraction(repr(sparsity)) * weight.size)
     w, mask = weight.copy(), np.ones(weight.shape, bool)
-    inverses = [None] * rows
-    for _ in range(count):
-        best = (np.inf, 0, 0)
-        for row in range(rows):
-            ...  # the cheapest removal of each row, dead inputs first
+    inverse = [None] * len(w)
+    for _ in range(round(Fraction(repr(sparsity)) * weight.size)):
+        costs = np.full(w.shape, np.inf)
+        for row in range(len(w)):
+            costs[row, mask[row] & (np.diag(gram) == 0)] = 0.0  # dead inputs cost nothing
+            live = np.flatnonzero(mask[row] & (np.diag(gram) > 0))
+            inverse[row] = np.linalg.inv(gram[np.ix_(live, live)])
+            costs[row, live] = w[row, live] ** 2 / np.diag(inverse[row])
+        row, p = np.unravel_index(np.argmin(costs), costs.shape)
+        if gram[p, p] > 0:
+            live = np.flatnonzero(mask[row] & (np.diag(gram) > 0))
+            j = np.flatnonzero(live == p)[0]
+            w[row, live] -= w[row, p] / inverse[row][j, j] * inverse[row][:, j]
+        w[row, p], mask[row, p] = 0.0, False
     return w, mask""",
 )
 
@@ -211,11 +218,21 @@ NM = Contract(
     axes=AXES,
     transforms=MOVES,
     example="""def exact_obs_nm(weight, gram, n, m):
-    w, mask = weight.copy(), np.ones(weight.shape, bool)
-    for row in range(weight.shape[0]):
-        left = np.full(weight.shape[1] // m, m - n)  # zeros that each group has still to give
-        while left.any():
-            ...  # remove the cheapest column of a group with left > 0, downdate, repeat
+    if weight.shape[1] % m:
+        raise ValueError(f"need columns to be a multiple of {m}; got {weight.shape[1]}")
+    w, mask, group = weight.copy(), np.ones(weight.shape, bool), np.arange(weight.shape[1]) // m
+    for row in range(len(w)):
+        for _ in range(weight.shape[1] // m * (m - n)):
+            open_ = mask[row] & (np.bincount(group[~mask[row]], minlength=len(group))[group] < m - n)
+            live = np.flatnonzero(mask[row] & (np.diag(gram) > 0))
+            inverse = np.linalg.inv(gram[np.ix_(live, live)])
+            costs = np.zeros(len(group))  # dead inputs cost nothing
+            costs[live] = w[row, live] ** 2 / np.diag(inverse)
+            p = min(np.flatnonzero(open_), key=lambda column: costs[column])
+            if gram[p, p] > 0:
+                j = np.flatnonzero(live == p)[0]
+                w[row, live] -= w[row, p] / inverse[j, j] * inverse[:, j]
+            w[row, p], mask[row, p] = 0.0, False
     return w, mask""",
 )
 
@@ -268,6 +285,23 @@ BLOCKS = Contract(
     axes=AXES,
     transforms=MOVES,
     example="""def exact_obs_blocks(weight, gram, size, sparsity):
-    count = round(Fraction(repr(sparsity)) * (weight.size // size))
-    ...  # as exact_obs, with blocks for weights: w_B^T inv(inverse[B, B]) w_B / 2""",
+    if weight.shape[1] % size:
+        raise ValueError(f"need columns to be a multiple of {size}; got {weight.shape[1]}")
+    rows, blocks = len(weight), weight.shape[1] // size
+    w, mask, block = weight.copy(), np.ones(weight.shape, bool), np.arange(weight.shape[1]) // size
+    for _ in range(round(Fraction(repr(sparsity)) * rows * blocks)):
+        best = (np.inf,)
+        for row in range(rows):
+            live = np.flatnonzero(mask[row] & (np.diag(gram) > 0))
+            inverse = np.linalg.inv(gram[np.ix_(live, live)])
+            for b in np.unique(block[mask[row]]):
+                j = np.flatnonzero(block[live] == b)
+                x = np.linalg.solve(inverse[np.ix_(j, j)], w[row, live[j]])
+                cost = x @ w[row, live[j]] if len(j) else -1.0  # dead blocks go first
+                if cost < best[0]:
+                    best = (cost, row, b, live, inverse[:, j] @ x)
+        _, row, b, live, step = best
+        w[row, live] -= step
+        w[row, block == b], mask[row, block == b] = 0.0, False
+    return w, mask""",
 )

@@ -42,7 +42,7 @@ class WeightView(ScoreView):
     def score(self, factor):
         """Scores ``|w| * factor``; ranking by squares may underflow at the square root of the smallest normal."""
         self.scores = np.abs(self.original) * factor
-        self.floor = float(np.sqrt(np.finfo(self.dtype).tiny) * np.max(factor, initial=1.0))
+        self.floor = float(np.sqrt(self.tiny) * np.max(factor, initial=1.0))
 
 
 class MagnitudeView(WeightView):
