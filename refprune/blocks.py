@@ -105,14 +105,14 @@ class Blocks:
 
     def admits(self, mask):
         """Whether `mask` prunes whole blocks, as many as the pattern asks for in every scope."""
+        mask = to_numpy(boolean("mask", mask))
         count, (units, spread) = self.removals(mask.shape), self._blocks(mask.shape)
-        kept = along_inputs(to_numpy(boolean("mask", mask)))
-        kept = kept.reshape(prod(spread) // max(units, 1), units, self.size)
+        kept = along_inputs(mask).reshape(prod(spread) // max(units, 1), units, self.size)
         whole = np.all(kept.all(axis=2) == kept.any(axis=2))
         return bool(whole and np.all((~kept[:, :, 0]).sum(axis=1) == count))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Groups:
     """Groups of weights, pruned as a whole; they compete within the layer.
 
@@ -168,6 +168,20 @@ class Groups:
             labels = to_numpy(labels).astype(np.int64)
         object.__setattr__(self, "partition", labels)
 
+    def __repr__(self):
+        amount = f"sparsity={self.sparsity!r}, keep={self.keep!r}"
+        return f"Groups({amount}, axis={self.axis}, labels={self.partition!r})"
+
+    def _key(self):
+        labels = None if self.partition is None else (self.partition.shape, self.partition.tobytes())
+        return self.sparsity, self.keep, self.axis, labels
+
+    def __eq__(self, other):
+        return isinstance(other, Groups) and self._key() == other._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
     def labels(self, shape):
         """The label of every weight, a NumPy int array of `shape`: its row, its column, or the one given."""
         rows, inputs, positions = dims(shape)
@@ -209,7 +223,8 @@ class Groups:
 
     def admits(self, mask):
         """Whether `mask` prunes whole groups, as many as the pattern asks for."""
+        mask = to_numpy(boolean("mask", mask))
         count, labels = self.removals(mask.shape), self.labels(mask.shape)
         _, unit, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-        kept = np.bincount(unit.reshape(-1), to_numpy(boolean("mask", mask)).reshape(-1), len(sizes))
+        kept = np.bincount(unit.reshape(-1), mask.reshape(-1), len(sizes))
         return bool(np.all((kept == 0) | (kept == sizes)) and np.sum(kept == 0) == count)

@@ -13,7 +13,7 @@ RULES = ("round", "floor", "ceil", "strict")
 
 
 def exact_share(name, value):
-    """Return `value` in [0, 1] as a Fraction, a float read as the shortest decimal that Python prints for it.
+    """Return `value` in [0, 1] as a Fraction; a float is read as the decimal that Python prints for it.
 
     Raises
     ------
@@ -22,10 +22,12 @@ def exact_share(name, value):
     ValueError
         Not in [0, 1], or not finite.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Rational, Decimal, float, np.number)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (Rational, Decimal, float, np.integer, np.floating)
+    ):
         raise TypeError(f"need {name} to be a real number; got {value!r}")
     try:
-        share = Fraction(value) if isinstance(value, Rational) else Fraction(str(value))
+        share = Fraction(value) if isinstance(value, (int, Fraction)) else Fraction(str(value))
     except ValueError:
         raise ValueError(f"need {name} in [0, 1]; got {value}") from None
     if not 0 <= share <= 1:

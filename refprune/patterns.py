@@ -95,8 +95,9 @@ class Unstructured:
 
     def admits(self, mask):
         """Whether `mask` prunes exactly as many weights as the pattern asks for, in every scope."""
+        mask = to_numpy(boolean("mask", mask))
         count, lines = self.removals(mask.shape), self._rows(mask.shape)
-        pruned = ~to_numpy(boolean("mask", mask)).reshape(lines, prod(mask.shape) // max(lines, 1))
+        pruned = ~mask.reshape(lines, prod(mask.shape) // max(lines, 1))
         return bool(np.all(pruned.sum(axis=1) == count))
 
 
@@ -188,6 +189,7 @@ class NM:
 
     def admits(self, mask):
         """Whether every group of `mask` keeps at most `n` weights (a remainder that stays dense is free)."""
+        mask = to_numpy(boolean("mask", mask))
         labels = self.labels(mask.shape)
-        kept = to_numpy(boolean("mask", mask))[labels >= 0]
+        kept = mask[labels >= 0]
         return bool(np.all(np.bincount(labels[labels >= 0], weights=kept) <= self.n))

@@ -21,7 +21,7 @@ def rational(A):
 
 
 def spd(rng, d, condition=10.0, scales=True):
-    """A positive definite (d, d): eigenvalues from 1 to `condition`, then rows and columns of other scales."""
+    """A positive definite (d, d): eigenvalues from 1 to `condition`, then rows and columns scaled."""
     Q, _ = np.linalg.qr(rng.normal(size=(d, d)))
     H = Q * np.geomspace(1, condition, d) @ Q.T
     D = rng.uniform(0.1, 10, size=d) if scales else np.ones(d)
