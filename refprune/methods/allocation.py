@@ -66,12 +66,15 @@ def separate(counts, paths):
 
 def _joined(free, rows, paths):
     """The free units, then the next unit of `paths[row]` for every entry of `rows`."""
+    lengths = [len(path.units) for path in paths]
+    start = np.cumsum([0, *lengths])[:-1]
+    counts = np.bincount(rows, minlength=len(paths))
     step = np.zeros(len(rows), dtype=int)
-    for row in np.unique(rows):
-        step[rows == row] = np.arange(np.count_nonzero(rows == row))
-    units = [paths[row].units[k] for row, k in zip(rows, step, strict=True)]
-    losses = [paths[row].losses[k] for row, k in zip(rows, step, strict=True)]
-    return np.array(free + units, dtype=int), np.array([0.0] * len(free) + losses)
+    step[np.argsort(rows, kind="stable")] = np.concatenate([np.zeros(0, dtype=int), *map(np.arange, counts)])
+    at = start[rows] + step
+    units = np.concatenate([np.zeros(0, dtype=int), *(path.units for path in paths)])[at]
+    losses = np.concatenate([np.zeros(0), *(path.losses for path in paths)])[at]
+    return np.concatenate([np.array(free, dtype=int), units]), np.concatenate([np.zeros(len(free)), losses])
 
 
 def _heap(count, losses):

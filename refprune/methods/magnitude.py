@@ -42,10 +42,7 @@ def magnitude(weight, pattern):
            [ 0., -4.]])
     """
     problem = weight if isinstance(weight, (LayerProblem, Quadratic)) else None
-    objective = None
-    if problem is not None:
-        weight = problem.weight
-        objective = problem.objective if isinstance(problem, LayerProblem) else problem.value
+    weight = weight if problem is None else problem.weight
     real("weight", weight, ndim=(1, 2, 4))
     floating(weight)
-    return pruned_by(abs(astype(weight, precision(weight))), 0, pattern, weight, objective)
+    return pruned_by(abs(astype(weight, precision(weight))), 0, pattern, weight, problem)

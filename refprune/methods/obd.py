@@ -51,11 +51,9 @@ def obd(problem, pattern):
     (array([1., 0., 3.]), array([4., 2., 9.]), 2.0)
     """
     if isinstance(problem, LayerProblem):
-        matrix, H, g, objective = problem.matrix, diagonal(problem.gram), None, problem.objective
-        groups = problem.groups
+        matrix, H, g, groups = problem.matrix, diagonal(problem.gram), None, problem.groups
     elif isinstance(problem, Quadratic):
-        matrix, H, g, objective = problem.weight[None, :], problem.diagonal, problem.g, problem.value
-        groups = 1
+        matrix, H, g, groups = problem.weight[None, :], problem.diagonal, problem.g, 1
     else:
         raise TypeError(f"need a Quadratic or a LayerProblem; got {type(problem).__name__}")
     arrays = (matrix, H) if g is None else (matrix, H, g)
@@ -70,4 +68,4 @@ def obd(problem, pattern):
     if g is not None:
         scores = scores - astype(g, dtype) * 2.0**-a * 2.0**-b * w
     scores = xp.reshape(scores, tuple(problem.weight.shape))
-    return pruned_by(scores, 2 * a + b, pattern, problem.weight, objective)
+    return pruned_by(scores, 2 * a + b, pattern, problem.weight, problem)

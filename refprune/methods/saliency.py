@@ -1,18 +1,18 @@
 """What the one-shot methods share: a score, the pattern's mask, the weight with zeros, nothing else moved."""
 
 from refprune.arrays import namespace
+from refprune.methods.system import objective
 from refprune.pruned import Pruned
 
 
-def pruned_by(scores, exponent, pattern, weight, objective=None):
+def pruned_by(scores, exponent, pattern, weight, problem=None):
     """The `Pruned` answer of `weight` under the mask that `pattern` gives to `scores` (shape of the weight).
 
-    `scores` are ranked as they are, and reported times ``2**exponent``; `objective` is a function of the
-    weight.
+    `scores` are ranked as they are, and reported times ``2**exponent``; `problem` tells the objective.
     """
     xp = namespace(scores, weight)
     mask = pattern.mask(scores)
     half = exponent // 2  # in two steps: the power alone may be out of range
     scores = scores * 2.0**half * 2.0 ** (exponent - half)
     pruned = xp.where(mask, weight, xp.zeros_like(weight))
-    return Pruned(pruned, mask, None if objective is None else float(objective(pruned)), scores=scores)
+    return Pruned(pruned, mask, None if problem is None else objective(problem, pruned), scores=scores)

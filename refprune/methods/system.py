@@ -93,8 +93,7 @@ class System:
 
     def objective(self, weight):
         """The undamped problem at `weight`, a float."""
-        layer = isinstance(self.problem, LayerProblem)
-        return float(self.problem.objective(weight) if layer else self.problem.value(weight))
+        return objective(self.problem, weight)
 
 
 def system(problem, damp):
@@ -135,6 +134,14 @@ def system(problem, damp):
         g = linear[0][None, :] * 2.0**-a * 2.0**-b if linear else None
         parts.append(_rows(i * share, rows, stack[i] * 2.0**-b, g, float(damp), name))
     return System(problem, weight, tuple(parts), a, b)
+
+
+def objective(problem, weight):
+    """The value of a Quadratic or LayerProblem at `weight` as a float; inf where it is beyond the dtype."""
+    with np.errstate(over="ignore"):
+        return float(
+            problem.objective(weight) if isinstance(problem, LayerProblem) else problem.value(weight)
+        )
 
 
 def floating(*arrays):

@@ -61,4 +61,4 @@ def wanda(problem, pattern):
     scores = xp.reshape(abs(matrix) * 2.0**-a * norms, tuple(weight.shape))
     if isinstance(pattern, (Unstructured, Blocks)) and pattern.scope is None:
         pattern = replace(pattern, scope="row")
-    return pruned_by(scores, a + b, pattern, weight, problem.objective)
+    return pruned_by(scores, a + b, pattern, weight, problem)
