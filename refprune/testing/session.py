@@ -126,7 +126,7 @@ class _Session:
     records: list = field(default_factory=list)
     failing: list = field(default_factory=list)  # (problem, view, answer) of answers that could be read
     passing: list = field(default_factory=list)
-    broken: tuple | None = None  # (problem, failing check, size) of the smallest failing case
+    broken: tuple | None = None  # the smallest failing case: problem, failing check, size, kind
     timeouts: int = 0
     crashes: int = 0
 
@@ -208,7 +208,7 @@ class _Session:
             self.failing.append((problem, view, answer))
         name = next(check.name for check in checks if check.outcome == "fail")
         if self.broken is None or _size(problem) < self.broken[2]:
-            self.broken = (problem, name, _size(problem), view.expects)
+            self.broken = (problem, name, _size(problem), view.expects, view.reason)
 
     def _record(self, case, checks):
         for check in checks:
@@ -222,12 +222,13 @@ class _Session:
         """The smallest problem that still breaks the same check."""
         if self.broken is None:
             return None
-        problem, name, _, expects = self.broken
+        problem, name, _, expects, reason = self.broken
 
         def fails(candidate):
             if not all(np.size(item) for value in candidate.values() for item in _arrays(value)):
                 return False
-            if self.contract.view(candidate, self.claims).expects != expects:
+            view = self.contract.view(candidate, self.claims)
+            if view.expects != expects or view.reason[:12] != reason[:12]:
                 return False
             outcome = self.runner.call(candidate, 1)
             if outcome.kind in ("timeout", "crash", "flood"):

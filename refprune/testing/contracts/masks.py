@@ -174,7 +174,7 @@ NM = Contract(
     axes={"scores": ("row", "column")},
     transforms=(transforms.scale, transforms.rows, transforms.columns, transforms.another_count),
     example="""def nm_mask(scores, n, m):
-    groups = scores.reshape(-1, m)
-    rank = np.argsort(np.argsort(-groups, axis=1, kind="stable"), axis=1)
+    groups = scores.reshape(len(scores), -1, m)  # raises when columns do not fill the groups
+    rank = np.argsort(np.argsort(-groups, axis=-1, kind="stable"), axis=-1)
     return (rank < n).reshape(scores.shape)""",
 )

@@ -184,6 +184,8 @@ OBS_GROUPS = Contract(
     example="""def obs_groups(weight, hessian, groups, keep):
     w, left, order = weight.copy(), sorted(set(groups.tolist())), []
     living = np.diag(hessian) > 0
+    if np.linalg.cond(hessian[np.ix_(living, living)]) > 1e14:
+        raise np.linalg.LinAlgError("need a positive definite hessian")
     while len(left) > keep:
         at = np.flatnonzero(living & np.isin(groups, left))
         inverse = np.linalg.inv(hessian[np.ix_(at, at)])

@@ -182,8 +182,8 @@ CONTRACTS = (
         lambda weight, n, m: _nm(abs(weight), weight, n, m), MAGNITUDE_NM, MagnitudeView, (*LAYER, *GROUPS), NM_SHAPES,
         lambda *a: _build(*a, gram=False, groups=True), WEIGHT, MOVES,
         """def magnitude_nm(weight, n, m):
-    groups = abs(weight).reshape(-1, m)
-    rank = np.argsort(np.argsort(-groups, axis=1, kind="stable"), axis=1)
+    groups = abs(weight).reshape(len(weight), -1, m)  # raises when columns do not fill the groups
+    rank = np.argsort(np.argsort(-groups, axis=-1, kind="stable"), axis=-1)
     mask = (rank < n).reshape(weight.shape)
     return weight * mask, mask""",
     ),
@@ -212,8 +212,8 @@ CONTRACTS = (
         lambda *a: _asymmetric(_build(*a, gram=True, groups=True), a[0], "gram"), WITH_GRAM,
         (*MOVES, transforms.dead_input),
         """def wanda_nm(weight, gram, n, m):
-    groups = (abs(weight) * np.sqrt(np.diag(gram))).reshape(-1, m)
-    rank = np.argsort(np.argsort(-groups, axis=1, kind="stable"), axis=1)
+    groups = (abs(weight) * np.sqrt(np.diag(gram))).reshape(len(weight), -1, m)
+    rank = np.argsort(np.argsort(-groups, axis=-1, kind="stable"), axis=-1)
     mask = (rank < n).reshape(weight.shape)
     return weight * mask, mask""",
     ),
