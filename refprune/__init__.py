@@ -5,7 +5,7 @@ Read the definitions, run the methods on NumPy or CuPy, and let the oracle judge
 
 __version__ = "0.1.0"
 
-# methods: what prunes
+# methods: problem and pattern in, answer out
 from refprune.methods import magnitude, obd, obs, optimal_weights, wanda
 
 # patterns: which zeros are allowed
