@@ -66,9 +66,11 @@ def obs(problem, pattern, damp=0.0, allocation="heap", mask=None):
     optimal_weights : the last step alone, for a mask from anywhere.
     refprune.definitions.obs : the definition, which inverts anew at every step.
 
-    Notes ----- With ``g = 0`` the trace sums to the objective (of the damped model, where `damp` is not 0).
-    With a gradient the losses are those of ``w - H^-1 g``, where pruning nothing leads, and the objective
-    is their sum minus ``1/2 g^T H^-1 g``; for ``g = 0`` pruning nothing returns the weights bit for bit.
+    Notes
+    -----
+    With ``g = 0`` the trace sums to the objective (of the damped model, where `damp` is not 0). With a
+    gradient the losses are those of ``w - H^-1 g``, where pruning nothing leads, and the objective is their
+    sum minus ``1/2 g^T H^-1 g``; for ``g = 0`` pruning nothing returns the weights bit for bit.
 
     A dead input (``H_jj = 0``) is pruned before any living one and a kept one keeps its weight. A group
     that holds some prior zeros stays a group; one that holds nothing else counts as pruned.
