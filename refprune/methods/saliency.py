@@ -1,5 +1,7 @@
 """What the one-shot methods share: a score, the pattern's mask, the weight with zeros, nothing else moved."""
 
+import numpy as np
+
 from refprune.arrays import namespace
 from refprune.methods.system import objective
 from refprune.pruned import Pruned
@@ -13,6 +15,7 @@ def pruned_by(scores, exponent, pattern, weight, problem=None):
     xp = namespace(scores, weight)
     mask = pattern.mask(scores)
     half = exponent // 2  # in two steps: the power alone may be out of range
-    scores = scores * 2.0**half * 2.0 ** (exponent - half)
+    with np.errstate(over="ignore"):
+        scores = scores * 2.0**half * 2.0 ** (exponent - half)
     pruned = xp.where(mask, weight, xp.zeros_like(weight))
     return Pruned(pruned, mask, None if problem is None else objective(problem, pruned), scores=scores)

@@ -1,0 +1,76 @@
+"""Certificates, computed outside the methods: each names what is wrong in its message.
+
+Bounds have the form c eps kappa scale. r_p = |w_p| / sqrt(2 [G]_pp), the root of the cost, is compared
+additively: |r_hat - r| <= c eps cond(H) sqrt(w^T H w), with H at unit diagonal and c = 10 (an inverse downdated k
+times errs by a small multiple of eps cond; Higham, Accuracy and Stability, section 14.4).
+"""
+
+import numpy as np
+
+from tests.methods.problems import condition
+
+
+def removed_exactly(weight, mask, count):
+    """`count` weights are pruned, and each of them is exactly zero."""
+    assert mask.dtype == bool, f"mask is {mask.dtype}, not boolean"
+    pruned = int(np.count_nonzero(~mask))
+    assert pruned == count, f"{pruned} weights are pruned, {count} were asked for"
+    assert np.all(weight[~mask] == 0), "a pruned weight is not exactly zero"
+
+
+def untouched(before, after, mask):
+    """The kept weights are those given, bit for bit."""
+    assert np.array_equal(after[mask], before[mask]), "a kept weight has moved"
+
+
+def stationary(weight, hessian, pruned, mask, eps, gradient=0.0):
+    """The gradient of the model is zero on the kept entries of one row, up to rounding of its terms."""
+    step = pruned.astype(float) - weight
+    residual = np.abs(hessian @ step + gradient)
+    size = np.abs(hessian) @ (np.abs(pruned) + np.abs(weight)) + np.abs(gradient)
+    # A backward stable solve: |residual| <= c d eps |H| (|v| + |w|) at its diagonal's scale (Higham, 10.1)
+    unit = np.sqrt(np.diag(hessian))
+    largest = (size / np.where(unit > 0, unit, 1)).max(initial=0) * unit
+    worst = residual[mask] > 40 * len(weight) * eps * largest[mask]
+    assert not worst.any(), f"not stationary: the gradient is {residual[mask].max():.3g} on kept weights"
+
+
+def replay(weight, hessian, order, eps, groups=None, zeros=None):
+    """Every removal in `order` was the cheapest candidate of its moment, and dead columns went first.
+
+    With `groups` (d,) and `zeros`, only columns whose group has given fewer than `zeros` are candidates.
+    """
+    slack = 10 * eps * condition(hessian) * np.sqrt(weight @ hessian @ weight)
+    d, gone = len(weight), []
+    for step, p in enumerate(order):
+        left = [q for q in range(d) if q not in gone]
+        if groups is not None:
+            spent = [groups[q] for q in gone]
+            left = [q for q in left if spent.count(groups[q]) < zeros]
+        assert p in left, f"step {step} removed column {p}, which was no candidate"
+        dead = [q for q in left if hessian[q, q] == 0]
+        if dead:
+            assert p == dead[0], f"step {step} removed column {p} before the dead column {dead[0]}"
+        else:
+            costs = _roots(weight, hessian, [q for q in range(d) if q not in gone])
+            best = min(left, key=costs.get)
+            assert costs[p] <= costs[best] + slack, (
+                f"step {step} removed column {p} at {costs[p]:.6g}; column {best} cost {costs[best]:.6g}"
+            )
+        gone.append(p)
+
+
+def _roots(weight, hessian, left):
+    """r_p of every living column, from the given matrix and weights and a fresh inverse."""
+    A = np.array([q for q in left if hessian[q, q] > 0], dtype=int)
+    G = np.linalg.inv(hessian[np.ix_(A, A)])
+    w = G @ (hessian[A] @ weight)
+    return dict(zip(A.tolist(), np.abs(w) / np.sqrt(2 * np.diag(G)), strict=True))
+
+
+def truthful(problem_value, objective, trace, scale, eps, cond=1.0):
+    """The objective is the problem's at the weights, and the trace sums to it."""
+    slack = 20 * eps * scale
+    assert abs(objective - problem_value) <= slack, f"objective {objective} is not that of the weights"
+    total = float(np.sum(trace))
+    assert abs(total - objective) <= slack * cond, f"the trace sums to {total}, the objective is {objective}"
