@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from refprune import __version__, testing
@@ -133,8 +134,7 @@ def _list(options):
         known(options.contract)
     names = [options.contract] if options.contract else list(testing.contracts)
     if options.mistakes:
-        for name in names:
-            print(testing.kill_matrix(name, options.examples), end="\n\n", flush=True)
+        _kill_matrices(names, options.examples)
     elif options.contract:
         print(_page(testing.contracts[options.contract]))
     else:
@@ -144,6 +144,16 @@ def _list(options):
             "\nrefprune list CONTRACT shows what is promised and checked; --mistakes what each check kills."
         )
     return PASS
+
+
+def _kill_matrices(names, examples):
+    with _needs("list --mistakes", "check"):
+        console = importlib.import_module("refprune.console")
+    with console.bar("known mistakes") as moved, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wrong code divides by zero and takes means of nothing
+        for done, name in enumerate(names):
+            moved(done, len(names))
+            print(testing.kill_matrix(name, examples), end="\n\n", flush=True)
 
 
 def _page(contract):

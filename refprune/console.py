@@ -120,7 +120,7 @@ def _share(share):
     """The share as a number and a bar of ten marks."""
     if share is None:
         return Text("")
-    return Text.assemble((("#" * min(10, round(10 * share))).ljust(11), "cyan"), f"{share:.2g}")
+    return Text.assemble(f"{share:<8.2g}", ("#" * min(10, round(10 * share)), "cyan"))
 
 
 def _explain(console, report, titled):

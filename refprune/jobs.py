@@ -67,7 +67,7 @@ def _adapted(options, settings, extra):
     for name in options.targets or [name for name in testing.contracts if name in adapter.claims]:
         claims = {**adapter.claims[name], **extra}
         if options.dtype is None and "dtypes" in claims and DEFAULTS["dtype"] not in claims["dtypes"]:
-            mine = {**settings, "dtype": claims["dtypes"][-1]}
+            mine = {**settings, "dtype": claims["dtypes"][0]}
         else:
             mine = settings
         _legal(name, claims, mine["dtype"])

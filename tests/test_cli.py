@@ -364,6 +364,11 @@ def test_list_mistakes(capsys):
     assert "killed" in out
 
 
+def test_list_mistakes_is_quiet_about_nonsense():
+    done = command("list", "gram", "--mistakes", "--examples", "30", capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_list_of_an_unknown_contract(capsys):
     assert cli.main(["list", "wand"]) == 2
     assert capsys.readouterr().err == "'wand': no contract of this name; did you mean wanda?\n"
