@@ -32,7 +32,9 @@ def heap_misfit(rows, results):
     for active in indices:  # which row reached the threshold last
         result = results[active]
         reached = max(threshold, result.low)
-        if result.high + rows[active].bound + _bound(rows, last) >= reached and not _short(rows, results, active, reached):
+        if result.high + rows[active].bound + _bound(rows, last) >= reached and not _short(
+            rows, results, active, reached
+        ):
             return None
     short = _short(rows, results, last, threshold)
     worst = min(short, key=lambda i: results[i].next)

@@ -49,7 +49,11 @@ def read(raw, returns) -> Answer:
     unknown = [name for name in parts if name not in (*FIELDS, *returns, "trace", "scores")]
     if unknown:
         raise Unreadable(f"need the parts {', '.join(FIELDS)}; got {unknown[0]!r}")
-    parts = {name: _array(name, part) for name, part in parts.items() if part is not None and name in (*FIELDS, *returns)}
+    parts = {
+        name: _array(name, part)
+        for name, part in parts.items()
+        if part is not None and name in (*FIELDS, *returns)
+    }
     if returns[0] not in parts:
         raise Unreadable(f"need {returns[0]}; got none")
     if returns[0] not in FIELDS:  # a contract that returns one array under a name of its own

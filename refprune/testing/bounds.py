@@ -37,7 +37,11 @@ def storage_eps(dtype) -> float:
 
 def smallest_normal(dtype) -> float:
     """The smallest normal number of the arithmetic; halves are computed in float32 at least."""
-    return float(np.finfo(dtype).tiny) if dtype.kind == "f" and dtype != np.float16 else float(np.finfo(np.float32).tiny)
+    return (
+        float(np.finfo(dtype).tiny)
+        if dtype.kind == "f" and dtype != np.float16
+        else float(np.finfo(np.float32).tiny)
+    )
 
 
 def condition_limit(eps) -> float:

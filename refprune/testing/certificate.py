@@ -60,7 +60,9 @@ class RowProblem:
         pull = self.hessian[np.ix_(columns, lost)] @ self.w[lost] / scale
         v = self.w[columns] * scale + inverse @ pull  # best weights on the living set, times scale
         label = self.unit_of[columns]
-        joined = np.abs(inverse) > 64 * np.finfo(float).eps * np.sqrt(np.outer(inverse.diagonal(), inverse.diagonal()))
+        joined = np.abs(inverse) > 64 * np.finfo(float).eps * np.sqrt(
+            np.outer(inverse.diagonal(), inverse.diagonal())
+        )
         pieces = connected_components(joined, directed=False)[1]
         if np.unique(label).size == label.size:  # every unit is one column
             found = np.abs(v) / np.sqrt(2 * inverse.diagonal())
@@ -68,7 +70,9 @@ class RowProblem:
         else:
             for u in np.unique(label):
                 at = label == u
-                r[int(u)] = float(np.sqrt(max(0.5 * v[at] @ np.linalg.solve(inverse[np.ix_(at, at)], v[at]), 0.0)))
+                r[int(u)] = float(
+                    np.sqrt(max(0.5 * v[at] @ np.linalg.solve(inverse[np.ix_(at, at)], v[at]), 0.0))
+                )
         part.update(zip(label.tolist(), pieces.tolist(), strict=True))
         if np.unique(label).size < label.size:  # a unit of several columns joins their pieces
             part.update(_joined_units(label, pieces))
@@ -78,7 +82,9 @@ class RowProblem:
         """Living units that may still go."""
         if self.group is None:
             return [u for u in range(self.units) if u not in removed]
-        given = np.bincount(self.group[list(removed)], minlength=int(self.group.max()) + 1) if removed else None
+        given = (
+            np.bincount(self.group[list(removed)], minlength=int(self.group.max()) + 1) if removed else None
+        )
         return [
             u
             for u in range(self.units)
@@ -219,7 +225,9 @@ class _Search:
                 chosen = min(inside, key=costs.get)
                 self.deepest = (len(removed), chosen, costs[chosen], cheapest, costs[cheapest])
             return [], costs
-        free = [u for u in near if costs[u] <= self.row.own]  # dead inputs and weights that are 0 change no cost
+        free = [
+            u for u in near if costs[u] <= self.row.own
+        ]  # dead inputs and weights that are 0 change no cost
         if free:
             return free[:1], costs
         components = {}

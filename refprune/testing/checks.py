@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from .allocation import heap_misfit, ranked_misfit
 from .answer import Unreadable
 from .bounds import PRODUCT, SOLVE
-from .certificate import replay_order, replay_set
-from .contract import CheckSpec, Check, failed, not_claimed, passed, undecided
+from .contract import Check, CheckSpec, failed, not_claimed, passed
+from .greedy_check import greedy
 from .greedy_view import require_order
 
 
@@ -30,7 +29,9 @@ def finite(view, answer):
     """No NaN and no Inf."""
     wrong = ~np.isfinite(answer.weight)
     if wrong.any():
-        return failed(f"{int(wrong.sum())} of {wrong.size} entries are NaN or Inf, the first at {_place(wrong)}")
+        return failed(
+            f"{int(wrong.sum())} of {wrong.size} entries are NaN or Inf, the first at {_place(wrong)}"
+        )
     return None
 
 
@@ -156,7 +157,11 @@ def stationary(view, answer):
     value = answer.weight.reshape(view.weight.shape).astype(float)
     if view.expects == "beyond":
         return _no_worse_than_mask(view, value, pruned)
-    dead = ~pruned & ~view.living & (np.abs(value - view.weight) > PRODUCT * view.store_eps * np.abs(view.weight))
+    dead = (
+        ~pruned
+        & ~view.living
+        & (np.abs(value - view.weight) > PRODUCT * view.store_eps * np.abs(view.weight))
+    )
     if dead.any():
         row, column = np.argwhere(dead)[0]
         text = f"input {column} is dead and kept in row {row}: its weight {view.weight[row, column]:.6g}"
@@ -170,13 +175,17 @@ def stationary(view, answer):
     for row in range(value.shape[0]):
         # the largest scaled weight sets the size of rounding; eps of storage counts where it is coarser
         size = max(np.linalg.norm(view.weight[row] * scale), np.linalg.norm(best[row] * scale))
-        bounds[row] = SOLVE * max(view.eps * view.condition, view.store_eps) * size + np.finfo(view.dtype).tiny
+        bounds[row] = (
+            SOLVE * max(view.eps * view.condition, view.store_eps) * size + np.finfo(view.dtype).tiny
+        )
     row = int(np.argmax(error.max(axis=1) / bounds))
     if error[row].max() > bounds[row]:
         column = int(np.argmax(error[row]))
         found, right = value[row, column], best[row, column]
         text = f"kept weight ({row}, {column}) is {found:.6g}; the best on this support is {right:.6g}"
-        return failed(text + _same_as_original(view, value, pruned), float(error[row].max()), float(bounds[row]))
+        return failed(
+            text + _same_as_original(view, value, pruned), float(error[row].max()), float(bounds[row])
+        )
     return passed(float(error[row].max()), float(bounds[row]))
 
 
@@ -204,68 +213,6 @@ def _no_worse_than_mask(view, value, pruned):
         text = f"objective {found:.6g} is above that of the mask without any update, {alone:.6g}"
         return failed(text, found - alone, bound)
     return passed(max(found - alone, 0.0), bound)
-
-
-def greedy(view, answer):
-    """Each removal was the cheapest candidate of its moment, and the rows share the budget by their rule."""
-    if view.expects != "answer":
-        return Check("", "not run", None, None, view.reason)
-    pruned = view.unit_sets(view.pruned(answer))
-    units = len(view.unit_names) * len(pruned)
-    if sum(map(len, pruned)) in (0, units) and answer.order is None:
-        return None  # nothing or everything went: there was no choice
-    if answer.order is not None and len(pruned) == 1:
-        results = [replay_order(view.rows[0], require_order(answer, view))]
-    else:
-        results = [replay_set(row, units) for row, units in zip(view.rows, pruned, strict=True)]
-    for number, result in enumerate(results):
-        if result.outcome == "fail":
-            return _broken(view, number, result)
-    if len(results) > 1 and view.group is None:
-        misfit = _misfit(view, results)
-        if misfit is not None:
-            return _unfair(view, misfit)
-    if any(result.outcome == "undecided" for result in results):
-        return undecided("at some step rounding covers every candidate")
-    return None
-
-
-def _misfit(view, results):
-    if view.allocation == "heap":
-        return heap_misfit(view.rows, results)
-    if any(result.outcome == "undecided" and not result.order for result in results):
-        return None
-    return ranked_misfit(view.rows, results, view.allocation)
-
-
-def _broken(view, number, result):
-    row = view.rows[number]
-    where = f"row {number}, " if view.weight.shape[0] > 1 else ""
-    if result.broken is None:
-        return failed(f"{where}no order of the pruned {view.unit_word}s is greedy")
-    step, chosen, cost, cheapest, least = result.broken
-    name = view.unit_names
-    if cheapest is None or cost != cost:
-        return failed(f"{where}step {step} removed {view.unit_word} {name[chosen]}, which may not go then")
-    gap = cost - least
-    times = gap / row.bound if row.bound > 0 else float("inf")
-    text = (
-        f"{where}step {step} removed {view.unit_word} {name[chosen]} (saliency {cost**2:.4g}); "
-        f"{view.unit_word} {name[cheapest]} cost {least**2:.4g}; the gap is {times:.1g} times what rounding explains"
-    )
-    return failed(text, gap, row.bound)
-
-
-def _unfair(view, misfit):
-    if misfit.over == misfit.under:
-        text = f"row {misfit.over} has not as many of the smallest losses as the {view.allocation} rule gives it"
-    else:
-        text = (
-            f"row {misfit.over} paid {misfit.over_cost**2:.4g} for a removal while row {misfit.under} "
-            f"offered one for {misfit.under_cost**2:.4g}"
-        )
-    gap = abs(misfit.over_cost - misfit.under_cost)
-    return failed(f"the {view.allocation} allocation is broken: {text}", gap, misfit.bound)
 
 
 def _index(at):

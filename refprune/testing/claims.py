@@ -64,7 +64,9 @@ dtypes, inplace, input_precision, n_counts, project, rows, update, validates); g
         elif key not in CHOICES:
             known = ", ".join(sorted([*CHOICES, "rows", "columns", "dtypes"]))
             raise ValueError(f"need a known claim ({known}); got {key!r}")
-        elif not any(value is choice or (value == choice and type(value) is type(choice)) for choice in CHOICES[key]):
+        elif not any(
+            value is choice or (value == choice and type(value) is type(choice)) for choice in CHOICES[key]
+        ):
             known = ", ".join(map(repr, CHOICES[key]))
             raise ValueError(f"need claim {key} to be one of {known}; got {value!r}")
     return claims

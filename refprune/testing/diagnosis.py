@@ -90,7 +90,9 @@ def agree(contract, failures, successes=()) -> list:
     would have failed where the implementation passed is ruled out.
     """
     clear = [failure for failure in failures if failure[1].expects == "answer"]
-    failures = clear if len(clear) >= 3 else [failure for failure in failures if failure[1].expects == "error"]
+    failures = (
+        clear if len(clear) >= 3 else [failure for failure in failures if failure[1].expects == "error"]
+    )
     if len(failures) < 3:
         return []
     left = list(contract.mistakes)

@@ -42,12 +42,16 @@ class GreedyView(View):
         """Singular and very ill-conditioned problems are judged by gentler rules."""
         for column in np.flatnonzero(~self.living):
             if np.abs(self.hessian[column]).max() > 0:
-                self.expect("free", f"H has a zero at ({column}, {column}) beside nonzero entries: it is indefinite")
+                self.expect(
+                    "free", f"H has a zero at ({column}, {column}) beside nonzero entries: it is indefinite"
+                )
         living = self.hessian[np.ix_(self.living, self.living)]
         if is_singular(living, self.eps):
             self.expect("free", "the living part of H is singular to rounding")
         elif self.condition > condition_limit(self.eps):
-            self.expect("beyond", f"the condition {self.condition:.1e} is past {condition_limit(self.eps):.1e}")
+            self.expect(
+                "beyond", f"the condition {self.condition:.1e} is past {condition_limit(self.eps):.1e}"
+            )
 
     @cached_property
     def condition(self):
@@ -78,7 +82,9 @@ class GreedyView(View):
         """Units that are all zero; those that were zero before are spared first when there are too many."""
         units = len(self.unit_names)
         whole = np.stack([zeros[:, self.unit_of == u].all(axis=1) for u in range(units)], axis=1)
-        was_zero = np.stack([(self.weight[:, self.unit_of == u] == 0).all(axis=1) for u in range(units)], axis=1)
+        was_zero = np.stack(
+            [(self.weight[:, self.unit_of == u] == 0).all(axis=1) for u in range(units)], axis=1
+        )
         chosen = whole.copy()
         for scope, count in self.unit_scopes():
             surplus = int(whole[scope].sum()) - count

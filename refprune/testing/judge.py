@@ -111,7 +111,9 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
     checks = [Check(ANSWERS.name, "pass")]
     inplace = claims.get("inplace", False)
     if mutated and not inplace:
-        checks.append(Check(UNCHANGED.name, "fail", explanation=f"{', '.join(mutated)} changed during the call"))
+        checks.append(
+            Check(UNCHANGED.name, "fail", explanation=f"{', '.join(mutated)} changed during the call")
+        )
     if view.expects == "error":
         return [*checks, _answered_bad_input(view, raw, claims)], view, _readable(raw, contract)
     if view.expects in ("free", "beyond") and not claims.get("validates") and _has_nan(raw):
@@ -124,7 +126,9 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
             raise Unreadable(f"the answer shares memory with the input {', '.join(aliased)}")
     except Unreadable as error:
         checks.append(Check("form", "fail", explanation=str(error)))
-        checks += [Check(spec.name, "not reached") for spec in contract.checks if spec.judge and spec.name != "form"]
+        checks += [
+            Check(spec.name, "not reached") for spec in contract.checks if spec.judge and spec.name != "form"
+        ]
         return checks, view, None
     return [*checks, *contract.climb(view, answer)], view, answer
 
@@ -163,7 +167,13 @@ def _has_nan(raw):
 
 
 def _aliased(problem, answer):
-    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, (tuple, list)) else [answer]
+    parts = (
+        answer.values()
+        if isinstance(answer, dict)
+        else answer
+        if isinstance(answer, (tuple, list))
+        else [answer]
+    )
     parts = [*parts, getattr(answer, "weight", None), getattr(answer, "mask", None)]
     outputs = [part for part in parts if isinstance(part, np.ndarray)]
     names = []

@@ -69,4 +69,6 @@ def kill_matrix(contract, examples=200, seed=0, dtype="float64") -> KillMatrix:
         named[mistake.name] = list(report.looks_like) == [mistake.name]
         misnamed[mistake.name] = [name for name in report.looks_like if name != mistake.name]
     names = tuple(mistake.name for mistake in contract.mistakes)
-    return KillMatrix(contract.name, names, tuple(spec.name for spec in contract.checks), counts, named, misnamed)
+    return KillMatrix(
+        contract.name, names, tuple(spec.name for spec in contract.checks), counts, named, misnamed
+    )

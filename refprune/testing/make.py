@@ -18,7 +18,9 @@ def weights(rng, rows, columns, flag):
     w = rng.normal(size=(rows, columns)) + 0.2 * rng.choice([-1.0, 1.0], size=(rows, 1))
     w *= 2.0 ** rng.integers(-2, 3, size=(rows, 1))
     if flag == "Tie":
-        w = rng.choice([-1.0, -0.5, 0.5, 1.0], size=(rows, columns)) * rng.choice([1.0, 1.0, 2.0], size=(1, columns))
+        w = rng.choice([-1.0, -0.5, 0.5, 1.0], size=(rows, columns)) * rng.choice(
+            [1.0, 1.0, 2.0], size=(1, columns)
+        )
     elif flag == "ZeroWeight":
         w[rng.random(w.shape) < 0.3] = 0.0
         w.flat[rng.integers(w.size)] = 0.0
@@ -49,7 +51,9 @@ def spd(rng, d, cond):
     if d == 0:
         return np.zeros((0, 0))
     basis = np.linalg.qr(rng.normal(size=(d, d)))[0]
-    powers = np.sort(np.concatenate([[0.0, 1.0], rng.random(max(d - 2, 0))]))[-d:] if d > 1 else np.array([1.0])
+    powers = (
+        np.sort(np.concatenate([[0.0, 1.0], rng.random(max(d - 2, 0))]))[-d:] if d > 1 else np.array([1.0])
+    )
     matrix = (basis * cond**powers) @ basis.T / cond**0.5
     return (matrix + matrix.T) / 2
 
@@ -60,7 +64,11 @@ def hessian(rng, d, flag, dtype, greedy=True, exact=False):
     `greedy` contracts draw conditions up to `condition_limit`, the others up to ``min(1e12, 0.01 / eps)``.
     Duplicates are `exact` where the method inverts nothing.
     """
-    eps = max(float(np.finfo(dtype).eps), np.finfo(np.float32).eps) if dtype != np.float64 else np.finfo(float).eps
+    eps = (
+        max(float(np.finfo(dtype).eps), np.finfo(np.float32).eps)
+        if dtype != np.float64
+        else np.finfo(float).eps
+    )
     limit = condition_limit(eps) if greedy else min(1e12, 0.01 / eps)
     if flag == "Tie":
         return tied(rng, d)

@@ -94,7 +94,10 @@ class Report:
             return ""
         lines = ["problem = {"]
         lines += [f"    {name!r}: {_literal(value)}," for name, value in self.smallest.items()]
-        lines += ["}", f"testing.assert_pruned({self.contract!r}, problem, implementation(*problem.values()))"]
+        lines += [
+            "}",
+            f"testing.assert_pruned({self.contract!r}, problem, implementation(*problem.values()))",
+        ]
         return "\n".join(lines)
 
     def to_json(self):
@@ -117,15 +120,23 @@ class Report:
         cases = self.cases
         wrong = sum(outcome == "fail" for outcome in cases.values())
         head = f"{self.contract}: {self.outcome} ({len(cases)} cases, {wrong} failed, {self.share_undecided:.1%} undecided)"
-        lines = [head, f"  {'check':<12}{'passed':>8}{'failed':>8}{'undecided':>11}   worst share of its bound"]
+        lines = [
+            head,
+            f"  {'check':<12}{'passed':>8}{'failed':>8}{'undecided':>11}   worst share of its bound",
+        ]
         for name, good, bad, open_, share in self.summary():
-            lines.append(f"  {name:<12}{good:>8}{bad:>8}{open_:>11}   {'' if share is None else format(share, '.2g')}")
+            lines.append(
+                f"  {name:<12}{good:>8}{bad:>8}{open_:>11}   {'' if share is None else format(share, '.2g')}"
+            )
         for record in self.failures[:3]:
             flags = f" [{', '.join(record.flags)}]" if record.flags else ""
             lines.append(f"  case {record.case}{flags}, {record.check}: {record.explanation}")
         lines += [f"  looks like: {name}" for name in self.looks_like]
         if self.smallest is not None:
-            lines += ["  smallest failing case:", *("    " + line for line in self.smallest_text().splitlines())]
+            lines += [
+                "  smallest failing case:",
+                *("    " + line for line in self.smallest_text().splitlines()),
+            ]
         return "\n".join(lines)
 
 

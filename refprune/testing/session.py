@@ -85,7 +85,11 @@ def run(
     contract, claims = find(contract), check_claims(claims)
     settings = _settings(examples, seed, dtype, arrays, claims)
     start = time.monotonic()
-    cases = [case for case in generate(contract, examples, seed, dtype, claims) if only is None or case.number in only]
+    cases = [
+        case
+        for case in generate(contract, examples, seed, dtype, claims)
+        if only is None or case.number in only
+    ]
     with Runner(implementation, arrays=arrays, isolate=isolate, timeout=timeout) as runner:
         session = _Session(contract, runner, claims)
         for done, case in enumerate(cases):
@@ -93,11 +97,15 @@ def run(
             if progress is not None:
                 progress(done + 1, len(cases))
         smallest = session.shrunk()
-    failing, passing = ([x for x in items if 4 < _size(x[0]) < LARGE] for items in (session.failing, session.passing))
+    failing, passing = (
+        [x for x in items if 4 < _size(x[0]) < LARGE] for items in (session.failing, session.passing)
+    )
     looks_like = agree(contract, failing, passing)
     return Report(
         contract.name,
-        implementation if isinstance(implementation, str) else getattr(implementation, "__name__", repr(implementation)),
+        implementation
+        if isinstance(implementation, str)
+        else getattr(implementation, "__name__", repr(implementation)),
         settings,
         session.records,
         looks_like,
@@ -112,7 +120,9 @@ def _settings(examples, seed, dtype, arrays, claims):
     if dtype not in ("float16", "float32", "float64"):
         raise ValueError(f"need dtype to be float16, float32 or float64; got {dtype!r}")
     if "dtypes" in claims and dtype not in claims["dtypes"]:
-        raise ValueError(f"need dtype to be one that is claimed ({', '.join(claims['dtypes'])}); got {dtype!r}")
+        raise ValueError(
+            f"need dtype to be one that is claimed ({', '.join(claims['dtypes'])}); got {dtype!r}"
+        )
     return {"examples": examples, "seed": seed, "dtype": dtype, "arrays": arrays, "claims": claims}
 
 
@@ -133,12 +143,18 @@ class _Session:
     def take(self, case):
         """Run one case and record its checks."""
         if self.timeouts >= TIMEOUTS or self.crashes >= CRASHES:
-            self._record(case, [Check(ANSWERS.name, "not run", explanation="too many timeouts or crashes before")])
+            self._record(
+                case, [Check(ANSWERS.name, "not run", explanation="too many timeouts or crashes before")]
+            )
             return
         calls = 1 if self.claims.get("inplace") else 2
         outcome = self.runner.call(case.problem, calls)
         checks, view, answer = self._judged(case.problem, outcome)
-        if worst(check.outcome for check in checks) == "fail" and outcome.kind not in ("timeout", "crash", "flood"):
+        if worst(check.outcome for check in checks) == "fail" and outcome.kind not in (
+            "timeout",
+            "crash",
+            "flood",
+        ):
             self._note(case.problem, view, answer, checks)
         if worst(check.outcome for check in checks) == "pass" and view.expects == "answer":
             self.passing.append((case.problem, view, answer))
@@ -167,18 +183,26 @@ class _Session:
     def _second(self, problem, outcome):
         """The second call on the same buffers."""
         if len(outcome.answers) < 2:
-            return Check(REPEATABLE.name, "fail", explanation=f"the second call on the same input: {_said(outcome)}")
+            return Check(
+                REPEATABLE.name, "fail", explanation=f"the second call on the same input: {_said(outcome)}"
+            )
         first, second = outcome.answers
         if _equal_bits(first, second):
             return Check(REPEATABLE.name, "pass")
         if self.claims.get("deterministic"):
-            return Check(REPEATABLE.name, "fail", explanation="deterministic is claimed; a second call gave other bits")
+            return Check(
+                REPEATABLE.name, "fail", explanation="deterministic is claimed; a second call gave other bits"
+            )
         checks, _, _ = judge(self.contract, problem, second, self.claims)
         bad = [check for check in checks if check.outcome == "fail"]
         if bad:
             text = f"the second call on the same input breaks {bad[0].name}: {bad[0].explanation}"
             return Check(REPEATABLE.name, "fail", explanation=text)
-        return Check(REPEATABLE.name, "pass", explanation="not deterministic: a second call gave other bits, and passes")
+        return Check(
+            REPEATABLE.name,
+            "pass",
+            explanation="not deterministic: a second call gave other bits, and passes",
+        )
 
     def _transformed(self, case):
         """One invariance, in rotation over the cases."""
@@ -214,7 +238,13 @@ class _Session:
         for check in checks:
             self.records.append(
                 Record(
-                    case.number, case.flags, check.name, check.outcome, check.measured, check.bound, check.explanation
+                    case.number,
+                    case.flags,
+                    check.name,
+                    check.outcome,
+                    check.measured,
+                    check.bound,
+                    check.explanation,
                 )
             )
 
@@ -264,7 +294,11 @@ def _equal_bits(first, second):
     if isinstance(first, (tuple, list)) and isinstance(second, (tuple, list)):
         return len(first) == len(second) and all(map(_equal_bits, first, second))
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+        return (
+            first.dtype == second.dtype
+            and first.shape == second.shape
+            and first.tobytes() == second.tobytes()
+        )
     return first is second or bool(np.all(first == second))
 
 

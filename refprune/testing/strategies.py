@@ -1,6 +1,5 @@
 """Hypothesis strategies: problems for `@given` in one's own test suite."""
 
-
 from .cases import flags_of, make_case
 from .claims import check_claims
 from .judge import find

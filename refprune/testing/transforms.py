@@ -13,7 +13,14 @@ from ..patterns import prune_count
 def scale(contract, problem, rng):
     """Weights times a power of two, Hessians and Grams times a power of four."""
     out = dict(problem)
-    for name, power in (("weight", 1), ("scores", 1), ("gram", 2), ("hessian", 2), ("diagonal", 2), ("batches", 1)):
+    for name, power in (
+        ("weight", 1),
+        ("scores", 1),
+        ("gram", 2),
+        ("hessian", 2),
+        ("diagonal", 2),
+        ("batches", 1),
+    ):
         if name in out:
             factor = 2.0 ** (power * int(rng.choice([-4, -2, 3])))
             out[name] = _each(out[name], lambda a, factor=factor: (a * factor).astype(a.dtype))

@@ -24,7 +24,9 @@ class View:
         first = problem[main]
         self.dtype = (first[0] if isinstance(first, list) and first else np.asarray(first)).dtype
         worked_in = claims.get("dtype", self.dtype)
-        self.eps = max(arithmetic_eps(d, claims) for d in (self.dtype, worked_in)) if self.dtype.kind == "f" else 0.0
+        self.eps = (
+            max(arithmetic_eps(d, claims) for d in (self.dtype, worked_in)) if self.dtype.kind == "f" else 0.0
+        )
         self.tiny = smallest_normal(self.dtype)
         self.store_eps = storage_eps(self.dtype) if self.dtype.kind == "f" else 0.0
 

@@ -1,6 +1,6 @@
 """The registry: every contract by its name. One file for each family."""
 
-from . import exact_obs, gram, masks, obs, one_shot, optimal_weights
+from . import exact_obs, exact_obs_blocks, exact_obs_nm, gram, masks, obs, one_shot, optimal_weights
 
 _ALL = (
     masks.TOPK,
@@ -9,9 +9,9 @@ _ALL = (
     *one_shot.CONTRACTS,
     obs.OBS,
     obs.OBS_GROUPS,
-    exact_obs.EXACT,
-    exact_obs.NM,
-    exact_obs.BLOCKS,
+    exact_obs.CONTRACT,
+    exact_obs_nm.CONTRACT,
+    exact_obs_blocks.CONTRACT,
     optimal_weights.CONTRACT,
 )
 

@@ -8,9 +8,21 @@ from ..contract import CheckSpec, Contract, Mistake, failed, passed
 from ..views import View
 
 FLAGS = (
-    "UnequalBatches", "OneSample", "EmptyBatch", "DeadInput", "OneColumn", "Square", "Bias", "LossScale",
-    "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty",
-)  # fmt: skip
+    "UnequalBatches",
+    "OneSample",
+    "EmptyBatch",
+    "DeadInput",
+    "OneColumn",
+    "Square",
+    "Bias",
+    "LossScale",
+    "NonContiguous",
+    "ReadOnly",
+    "Transposed",
+    "NaN",
+    "Inf",
+    "Empty",
+)
 
 
 class GramView(View):
@@ -26,7 +38,9 @@ class GramView(View):
         arrays = [np.asarray(batch) for batch in batches]
         shapes = {array.shape[1:] for array in arrays}
         if len(shapes) > 1 or arrays[0].ndim != 2 or arrays[0].shape[1] == 0:
-            self.expect("error", f"batches have shapes {[a.shape for a in arrays]}; (samples, columns) is needed")
+            self.expect(
+                "error", f"batches have shapes {[a.shape for a in arrays]}; (samples, columns) is needed"
+            )
         elif any(array.dtype.kind != "f" for array in arrays):
             self.expect("error", "batches hold no real floating numbers")
         elif sum(array.shape[0] for array in arrays) == 0:
@@ -131,7 +145,10 @@ CONTRACT = Contract(
     name="gram",
     arguments=("batches",),
     returns=("gram",),
-    promises=("every entry of `X^T X / samples` to rounding", "the same for any split of the samples into batches"),
+    promises=(
+        "every entry of `X^T X / samples` to rounding",
+        "the same for any split of the samples into batches",
+    ),
     readings=("`batches` is a list of arrays (samples, columns); one may be empty, all may not",),
     tolerance="`(n + 4) eps |X|^T |X| / n` entrywise (Higham, section 3.1), eps of the coarser of the two dtypes",
     ties="none",
@@ -145,12 +162,26 @@ CONTRACT = Contract(
     ),
     mistakes=(
         Mistake("mean-of-batch-means", "batches are averaged with equal weight", _mean_of_means),
-        Mistake("last-batch-only", "only the last batch counts", lambda b: _plain(_stack([c for c in b if len(c)][-1:]), len([c for c in b if len(c)][-1]))),
-        Mistake("divided-by-batches", "divided by the number of batches, not of samples", lambda b: _plain(_stack(b), len(b))),
+        Mistake(
+            "last-batch-only",
+            "only the last batch counts",
+            lambda b: _plain(_stack([c for c in b if len(c)][-1:]), len([c for c in b if len(c)][-1])),
+        ),
+        Mistake(
+            "divided-by-batches",
+            "divided by the number of batches, not of samples",
+            lambda b: _plain(_stack(b), len(b)),
+        ),
         Mistake("not-divided", "the sum is not divided by the samples", lambda b: _plain(_stack(b), 1)),
         Mistake("centred", "the mean is subtracted: a covariance", _centred),
-        Mistake("unbiased", "divided by samples - 1", lambda b: _plain(_stack(b), max(len(_stack(b)) - 1, 1))),
-        Mistake("twice", "the factor 2 of the squared error is kept", lambda b: 2 * _plain(_stack(b), len(_stack(b)))),
+        Mistake(
+            "unbiased", "divided by samples - 1", lambda b: _plain(_stack(b), max(len(_stack(b)) - 1, 1))
+        ),
+        Mistake(
+            "twice",
+            "the factor 2 of the squared error is kept",
+            lambda b: 2 * _plain(_stack(b), len(_stack(b))),
+        ),
         Mistake("padding-counted", "short batches are padded and the padding is counted", _padded),
     ),
     view=GramView,
@@ -159,8 +190,12 @@ CONTRACT = Contract(
     build=lambda flag, shape, rng, dtype: _wrong(_build(flag, shape, rng, dtype), flag),
     axes={"batches": ("sample", "column")},
     transforms=(
-        transforms.scale, transforms.signs, transforms.columns, transforms.batch_split, transforms.duplicated_samples,
-    ),  # fmt: skip
+        transforms.scale,
+        transforms.signs,
+        transforms.columns,
+        transforms.batch_split,
+        transforms.duplicated_samples,
+    ),
     example="""def gram(batches):
     total = sum(batch.T.astype(float) @ batch for batch in batches)
     return total / sum(len(batch) for batch in batches)""",

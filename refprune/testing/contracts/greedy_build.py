@@ -30,7 +30,10 @@ class VectorView(GreedyView):
             self.unit_word = "group"
             labels = np.asarray(problem["groups"])
             if labels.shape != (size,) or labels.dtype.kind not in "iu":
-                self.expect("error", f"groups has shape {labels.shape} and dtype {labels.dtype}; ({size},) integers are needed")
+                self.expect(
+                    "error",
+                    f"groups has shape {labels.shape} and dtype {labels.dtype}; ({size},) integers are needed",
+                )
                 return
         self.set_problem(problem["weight"], problem["hessian"])
         self.set_units(labels)
@@ -136,14 +139,23 @@ def grouped_vector(flag, shape, rng, dtype):
     keep = make.keep_count(rng, units, flag)
     if flag == "WrongCount":
         keep = int(rng.choice([-1, units + 1]))
-    return {"weight": problem["weight"], "hessian": problem["hessian"], "groups": labels.astype(np.int64), "keep": keep}
+    return {
+        "weight": problem["weight"],
+        "hessian": problem["hessian"],
+        "groups": labels.astype(np.int64),
+        "keep": keep,
+    }
 
 
 def layer(flag, shape, rng, dtype):
     """weight, gram, sparsity."""
     w, g = arrays(flag, shape, rng, dtype)
     s = make.sparsity(rng, shape[0] * shape[1], flag)
-    return {"weight": w, "gram": g, "sparsity": float(rng.choice([-0.25, 1.5])) if flag == "WrongCount" else s}
+    return {
+        "weight": w,
+        "gram": g,
+        "sparsity": float(rng.choice([-0.25, 1.5])) if flag == "WrongCount" else s,
+    }
 
 
 def grouped_layer(flag, shape, rng, dtype):

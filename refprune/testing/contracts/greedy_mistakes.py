@@ -90,7 +90,9 @@ def layer(weight, gram, count, allocation="heap", spread=None, **slips):
         counts = [count // rows + (row < count % rows) for row in range(rows)]
     else:
         dead = int((gram.diagonal() == 0).sum())
-        counts = definitions.row_counts([[step[1] for step in path] for path in paths], dead, count, allocation)
+        counts = definitions.row_counts(
+            [[step[1] for step in path] for path in paths], dead, count, allocation
+        )
     out, mask = weight.astype(gram.dtype), np.ones(weight.shape, bool)
     for row, (path, k) in enumerate(zip(paths, counts, strict=True)):
         out[row], order = removed(out[row], path[:k])
@@ -167,7 +169,10 @@ def blocks(weight, gram, size, count, spread=None, **slips):
     labels = np.arange(columns) // size
     units = columns // size
     full = [groups(row, gram, labels, units, **slips) for row in weight]
-    losses = [[_block_loss(row, gram, labels, order[: k + 1]) for k in range(units)] for row, (_, order) in zip(weight, full, strict=True)]
+    losses = [
+        [_block_loss(row, gram, labels, order[: k + 1]) for k in range(units)]
+        for row, (_, order) in zip(weight, full, strict=True)
+    ]
     steps = [list(np.diff(np.concatenate([[0.0], row]))) for row in losses]
     if spread == "even":
         counts = [count // rows + (row < count % rows) for row in range(rows)]

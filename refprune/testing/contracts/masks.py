@@ -127,9 +127,17 @@ TOPK = Contract(
     reference=definitions.topk_mask,
     checks=CHECKS,
     mistakes=(
-        Mistake("at-least-the-kth", "everything that ties with the k-th score is kept", lambda s, keep: _above(s, keep, False)),
+        Mistake(
+            "at-least-the-kth",
+            "everything that ties with the k-th score is kept",
+            lambda s, keep: _above(s, keep, False),
+        ),
         Mistake("above-the-kth", "the k-th score itself is not kept", lambda s, keep: _above(s, keep, True)),
-        Mistake("absolute-scores", "scores are compared by absolute value", lambda s, keep: definitions.topk_mask(abs(s), keep)),
+        Mistake(
+            "absolute-scores",
+            "scores are compared by absolute value",
+            lambda s, keep: definitions.topk_mask(abs(s), keep),
+        ),
         Mistake("keeps-the-smallest", "the mask is inverted: the smallest are kept", _smallest),
         Mistake("budget-per-row", "every row gets the same share of the budget", _per_row),
         Mistake("one-fewer", "the count is off by one", _one_fewer),
@@ -150,7 +158,10 @@ NM = Contract(
     name="nm-mask",
     arguments=("scores", "n", "m"),
     returns=("mask",),
-    promises=("in every `m` consecutive entries of a row exactly `n` are True", "they are the largest of the group"),
+    promises=(
+        "in every `m` consecutive entries of a row exactly `n` are True",
+        "they are the largest of the group",
+    ),
     readings=(
         "N counts what is kept: 2:4 keeps two, 1:4 keeps one (claim n_counts=zeros for the other reading)",
         "columns that do not fill a group are an error",
@@ -160,12 +171,20 @@ NM = Contract(
     reference=definitions.nm_mask,
     checks=CHECKS,
     mistakes=(
-        Mistake("n-read-as-zeros", "N is read as the number of zeros", lambda s, n, m: definitions.nm_mask(s, m - n, m)),
+        Mistake(
+            "n-read-as-zeros",
+            "N is read as the number of zeros",
+            lambda s, n, m: definitions.nm_mask(s, m - n, m),
+        ),
         Mistake("groups-along-rows", "groups run along the outputs, not the inputs", _nm_rows),
         Mistake("strided-groups", "a group takes every (columns / m)-th entry", _nm_strided),
         Mistake("groups-over-flat-array", "groups straddle rows when columns do not fill them", _nm_flat),
         Mistake("threshold-in-group", "everything that ties with the n-th score is kept", _nm_threshold),
-        Mistake("absolute-scores", "scores are compared by absolute value", lambda s, n, m: definitions.nm_mask(abs(s), n, m)),
+        Mistake(
+            "absolute-scores",
+            "scores are compared by absolute value",
+            lambda s, n, m: definitions.nm_mask(abs(s), n, m),
+        ),
     ),
     view=NMView,
     flags=(*FLAGS, "NMNotHalf", "NMRemainder", "WrongCount"),

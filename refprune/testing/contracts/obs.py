@@ -10,9 +10,18 @@ from . import greedy_build as build
 from . import greedy_mistakes as slip
 
 CHECKS = (
-    *checks.BEFORE, checks.FORM, checks.FINITE, checks.COUNT, checks.ZEROS, checks.ORDER, checks.OBJECTIVE,
-    checks.SALIENCIES, checks.STATIONARY, checks.GREEDY_CHECK, *checks.AFTER,
-)  # fmt: skip
+    *checks.BEFORE,
+    checks.FORM,
+    checks.FINITE,
+    checks.COUNT,
+    checks.ZEROS,
+    checks.ORDER,
+    checks.OBJECTIVE,
+    checks.SALIENCIES,
+    checks.STATIONARY,
+    checks.GREEDY_CHECK,
+    *checks.AFTER,
+)
 TOLERANCE = (
     "costs are compared as square roots `r = |w| / sqrt(2 [H^-1]_pp)` with the additive bound "
     "`10 eps kappa sqrt(w^T H w)`, weights with `30 eps kappa` of their scaled norm; kappa is the condition of the "
@@ -91,18 +100,36 @@ OBS = Contract(
         _single("half-update", "a factor 1/2 has slipped into the update", update=0.5),
         _refitted("obd-order", "removals are ranked by w^2 H_pp, as OBD does", "obd-order"),
         _refitted("magnitude-order", "removals are ranked by |w|", "magnitude-order"),
-        _single("weight-not-squared", "the saliency is |w| / [H^-1]_pp (or w^2 / [H^-1]_pp^2, the same order)", score="weight-not-squared"),
+        _single(
+            "weight-not-squared",
+            "the saliency is |w| / [H^-1]_pp (or w^2 / [H^-1]_pp^2, the same order)",
+            score="weight-not-squared",
+        ),
         _single("times-the-inverse", "the saliency is w^2 [H^-1]_pp", score="times-the-inverse"),
-        _single("scores-of-original-weights", "saliencies use the weights from before the updates", old_scores=True),
+        _single(
+            "scores-of-original-weights",
+            "saliencies use the weights from before the updates",
+            old_scores=True,
+        ),
         _single("update-by-hessian", "the update uses a column of H, not of its inverse", by_hessian=True),
         _single("damped", "H is damped by 1 % of its mean diagonal", damp=0.01),
         _single("identity-added", "the identity is added to H", identity=1.0),
-        _single("dead-input-kept", "a dead input gets a 1 on the diagonal and is ranked like the others", dead_first=False),
+        _single(
+            "dead-input-kept",
+            "a dead input gets a 1 on the diagonal and is ranked like the others",
+            dead_first=False,
+        ),
         _single("pruned-weights-move", "later updates move pruned weights again", stale=True, revive=True),
-        _single("one-too-many", "one weight too many is removed", change=lambda count, size: min(count + 1, size)),
+        _single(
+            "one-too-many", "one weight too many is removed", change=lambda count, size: min(count + 1, size)
+        ),
         _single("keep-read-as-prune", "`keep` weights are removed", change=lambda count, size: size - count),
-        Mistake("chosen-at-once", "all are chosen by the first saliencies, then updated jointly", _chosen_at_once),
-        Mistake("sum-of-updates", "all are chosen at once and their single updates are added up", _sum_of_updates),
+        Mistake(
+            "chosen-at-once", "all are chosen by the first saliencies, then updated jointly", _chosen_at_once
+        ),
+        Mistake(
+            "sum-of-updates", "all are chosen at once and their single updates are added up", _sum_of_updates
+        ),
         Mistake("order-reversed", "the order is reported backwards", _reversed_order),
         Mistake("order-of-kept", "the order lists what stays", _kept_reported),
     ),
@@ -112,8 +139,12 @@ OBS = Contract(
     build=build.vector,
     axes={"weight": ("column",), "hessian": ("column", "column")},
     transforms=(
-        transforms.scale, transforms.signs, transforms.columns, transforms.dead_input, transforms.another_count,
-    ),  # fmt: skip
+        transforms.scale,
+        transforms.signs,
+        transforms.columns,
+        transforms.dead_input,
+        transforms.another_count,
+    ),
     example="""def obs(weight, hessian, keep):
     w, living, order = weight.copy(), list(range(weight.size)), []
     for p in np.flatnonzero(np.diag(hessian) == 0)[: weight.size - keep]:  # dead inputs
@@ -158,7 +189,11 @@ OBS_GROUPS = Contract(
         "the survivors are the best ones on their support",
         "`order` lists the labels of the removed groups in sequence",
     ),
-    readings=("`groups` holds an integer label for every weight, of any values; `keep` counts groups", "no damping", DEAD),
+    readings=(
+        "`groups` holds an integer label for every weight, of any values; `keep` counts groups",
+        "no damping",
+        DEAD,
+    ),
     tolerance=TOLERANCE,
     ties=TIES,
     reference=_reference_groups,
@@ -166,7 +201,11 @@ OBS_GROUPS = Contract(
     mistakes=(
         _grouped("stale-inverse", "the inverse Hessian is not downdated after a removal", stale=True),
         _grouped("no-update", "the survivors are not updated", update=False),
-        _grouped("sum-of-singles", "a group costs the sum of its members' single saliencies", score="sum-of-singles"),
+        _grouped(
+            "sum-of-singles",
+            "a group costs the sum of its members' single saliencies",
+            score="sum-of-singles",
+        ),
         _grouped("mean-saliency", "the saliency is divided by the size of the group", score="mean"),
         _grouped("obd-order", "groups are ranked by w_B^T H_BB w_B", score="diagonal-block"),
         _grouped("magnitude-order", "groups are ranked by their norm", score="magnitude"),
@@ -179,8 +218,12 @@ OBS_GROUPS = Contract(
     build=build.grouped_vector,
     axes={"weight": ("column",), "hessian": ("column", "column"), "groups": ("column",)},
     transforms=(
-        transforms.scale, transforms.signs, transforms.columns, transforms.dead_input, transforms.another_count,
-    ),  # fmt: skip
+        transforms.scale,
+        transforms.signs,
+        transforms.columns,
+        transforms.dead_input,
+        transforms.another_count,
+    ),
     example="""def obs_groups(weight, hessian, groups, keep):
     w, left, order = weight.copy(), sorted(set(groups.tolist())), []
     living = np.diag(hessian) > 0

@@ -7,7 +7,7 @@ from refprune import definitions
 from ...patterns import prune_count
 from .. import checks, make, transforms
 from ..bounds import PRODUCT
-from ..contract import Contract, Mistake
+from ..contract import Contract
 from ..views import ScoreView
 from .one_shot_mistakes import MAGNITUDE, MAGNITUDE_NM, OBD, WANDA, WANDA_NM
 
@@ -24,7 +24,9 @@ GRAM = ("DeadInput", "DuplicateColumn", "CorrelatedPair", "Singular", "IllCondit
 SHAPES = ((1, 8), (1, 9), (3, 1), (4, 4), (3, 8), (3, 9), (2, 10), (5, 20), (2, 33), (6, 40))
 NM_SHAPES = ((1, 8), (1, 12), (3, 1), (4, 4), (3, 8), (3, 12), (2, 10), (5, 20), (2, 32), (3, 7))
 KEPT = ("kept weights are unchanged, pruned ones exactly 0.0",)
-SUM_TEXT = "`4 eps` of the score (three roundings), and the square root of the smallest normal number for underflow"
+SUM_TEXT = (
+    "`4 eps` of the score (three roundings), and the square root of the smallest normal number for underflow"
+)
 
 
 class WeightView(ScoreView):
@@ -147,7 +149,9 @@ def _nm(scores, weight, n, m):
     return np.where(mask, weight, weight * 0), mask
 
 
-def _contract(name, arguments, promises, readings, reference, mistakes, view, flags, shapes, build, axes, moves, example):
+def _contract(
+    name, arguments, promises, readings, reference, mistakes, view, flags, shapes, build, axes, moves, example
+):
     return Contract(
         name=name, arguments=arguments, returns=("weight", "mask"), promises=(*promises, *KEPT), readings=readings,
         tolerance=SUM_TEXT, ties="any choice among equal scores", reference=reference, checks=CHECKS,

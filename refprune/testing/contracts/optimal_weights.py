@@ -8,7 +8,15 @@ from .. import checks, make, transforms
 from ..contract import Contract, Mistake
 from . import greedy_build as build
 
-CHECKS = (*checks.BEFORE, checks.FORM, checks.FINITE, checks.ZEROS, checks.OBJECTIVE, checks.STATIONARY, *checks.AFTER)
+CHECKS = (
+    *checks.BEFORE,
+    checks.FORM,
+    checks.FINITE,
+    checks.ZEROS,
+    checks.OBJECTIVE,
+    checks.STATIONARY,
+    *checks.AFTER,
+)
 
 
 class FixedMaskView(build.LayerView):
@@ -18,7 +26,10 @@ class FixedMaskView(build.LayerView):
         """The mask must be boolean and of the weight's shape."""
         mask = np.asarray(self.problem["mask"])
         if mask.dtype != bool or mask.shape != self.weight.shape:
-            self.expect("error", f"mask has shape {mask.shape} and dtype {mask.dtype}; {self.weight.shape} bool is needed")
+            self.expect(
+                "error",
+                f"mask has shape {mask.shape} and dtype {mask.dtype}; {self.weight.shape} bool is needed",
+            )
             return False
         self.given = ~mask
         return True
@@ -126,7 +137,12 @@ CONTRACT = Contract(
         "pruned weights are exactly 0.0",
         "the kept weights of every row minimise `1/2 (v - w)^T G (v - w)`: `G_KK v_K = G_K: w`",
     ),
-    readings=("True = kept", "no damping", "a kept dead input keeps its weight", "a kept weight that is 0 may move"),
+    readings=(
+        "True = kept",
+        "no damping",
+        "a kept dead input keeps its weight",
+        "a kept weight that is 0 may move",
+    ),
     tolerance="`30 eps kappa` of the scaled norm of a row's weights, kappa the condition of the living G at unit "
     "diagonal; where G is singular the gradient on the kept entries is held to `30 eps d |G| |w|`",
     ties="none, but for singular G",
@@ -139,17 +155,41 @@ CONTRACT = Contract(
         Mistake("update-sign", "the update has the wrong sign", _by(_wrong_sign)),
         Mistake("damped", "G is damped by 1 % of its mean diagonal", _by(_damped(0.01))),
         Mistake("ridge-to-zero", "the weights are shrunk towards zero", _by(_ridge_to_zero)),
-        Mistake("frozen-zeros", "the support is read from weight != 0, so kept zeros never move", _frozen_zeros),
+        Mistake(
+            "frozen-zeros", "the support is read from weight != 0, so kept zeros never move", _frozen_zeros
+        ),
         Mistake("first-mask-for-all-rows", "the first row's support is used for every row", _first_mask),
         Mistake("dead-inputs-zeroed", "kept dead inputs lose their weight", _dead_zeroed),
         Mistake("mask-inverted", "True is read as pruned", _inverted),
     ),
     view=FixedMaskView,
     flags=(
-        "DeadInput", "DuplicateColumn", "CorrelatedPair", "Singular", "IllConditioned", "ZeroWeight", "ZeroRow",
-        "RowScale", "LossScale", "K0", "K1", "KAll", "OneRow", "OneColumn", "Square", "Subnormal", "NonContiguous",
-        "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape", "WrongCount", "NonSymmetric",
-    ),  # fmt: skip
+        "DeadInput",
+        "DuplicateColumn",
+        "CorrelatedPair",
+        "Singular",
+        "IllConditioned",
+        "ZeroWeight",
+        "ZeroRow",
+        "RowScale",
+        "LossScale",
+        "K0",
+        "K1",
+        "KAll",
+        "OneRow",
+        "OneColumn",
+        "Square",
+        "Subnormal",
+        "NonContiguous",
+        "ReadOnly",
+        "Transposed",
+        "NaN",
+        "Inf",
+        "Empty",
+        "WrongShape",
+        "WrongCount",
+        "NonSymmetric",
+    ),
     shapes=((1, 6), (1, 7), (3, 1), (4, 4), (3, 8), (3, 9), (2, 12), (5, 10), (2, 33), (8, 24)),
     build=_build,
     axes={"weight": ("row", "column"), "gram": ("column", "column"), "mask": ("row", "column")},
@@ -161,4 +201,4 @@ CONTRACT = Contract(
         k = kept & (np.diag(gram) > 0)
         v[k] = np.linalg.solve(gram[np.ix_(k, k)], gram[k] @ w)
     return out""",
-)  # fmt: skip
+)
