@@ -43,9 +43,11 @@ def optimal_weights(problem, mask, damp=0.0):
         The (damped) Hessian restricted to a row's kept living inputs is not positive definite, and the row
         has to move; a dead input has a nonzero gradient.
 
-    Notes ----- A kept dead input (``H_jj = 0``) keeps its weight. A row that loses only zeros comes back
-    bit for bit (with ``g = 0``). The residual of the normal equations is at rounding level whatever the
-    condition; the weights err by about eps cond(H_KK).
+    Notes
+    -----
+    A kept dead input (``H_jj = 0``) keeps its weight. A row that loses only zeros comes back bit for bit
+    (with ``g = 0``). The residual of the normal equations is at rounding level whatever the condition; the
+    weights err by about eps cond(H_KK).
 
     Examples
     --------
