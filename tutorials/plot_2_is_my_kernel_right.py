@@ -63,15 +63,14 @@ assert verdict.outcome == "fail"
 #    G_r^{-1} \leftarrow G_r^{-1} - \frac{h h^\top}{h_p}, \qquad h = G_r^{-1} e_p .
 
 
-def prune(weight, gram, sparsity):
-    """ExactOBS: returns the pruned weight and the mask, True = kept."""
-    rows, columns = weight.shape
+def textbook(weight, gram, sparsity):
+    """ExactOBS from the formulas: returns the pruned weight and the mask, True = kept."""
     w = np.array(weight, dtype=np.float64)
     gram = np.array(gram, dtype=np.float64)
-    dead = np.diag(gram) == 0.0
+    dead = np.diag(gram) == 0.0  # inputs that are always zero cost nothing: they go first
     gram[dead, dead] = 1.0
-    inverse = np.repeat(np.linalg.inv(gram)[None], rows, axis=0)
-    mask = np.ones((rows, columns), dtype=bool)
+    inverse = np.repeat(np.linalg.inv(gram)[None], len(w), axis=0)  # one per row
+    mask = np.ones(w.shape, dtype=bool)
     for _ in range(round(Fraction(str(sparsity)) * w.size)):
         cost = w**2 / (2.0 * np.diagonal(inverse, axis1=1, axis2=2))
         cost[:, dead] = -1.0
@@ -92,18 +91,60 @@ def prune(weight, gram, sparsity):
 
 exact = [np.vectorize(Fraction, otypes=[object])(problem[name]) for name in ("weight", "gram")]
 exact_weight, exact_mask = definitions.exact_obs(*exact, 1)
-weight, mask = prune(**problem)
+weight, mask = textbook(**problem)
 print(exact_weight)
 assert np.array_equal(mask, exact_mask)
 assert np.allclose(weight, exact_weight.astype(float), rtol=1e-12, atol=0)
 
 # %%
-# Now let the oracle judge it. It draws problems with dead inputs, ties, duplicated columns, bad conditions,
-# rows of very different scale, and the calls at the edge: nothing pruned, all pruned, one row, one column.
-# `isolate=False` runs the kernel in this process. On the command line it gets a process of its own:
+# The first verdict
+# -----------------
+#
+# Now the oracle. It draws problems with dead inputs, ties, duplicated columns, bad conditions, rows of very
+# different scale, and the calls at the edge: nothing pruned, all pruned, one row, one column. `isolate=False`
+# runs the kernel in this process. On the command line it gets a process of its own:
 # `refprune check exact-obs my_kernels:prune`.
 
-report = testing.run(prune, "exact-obs", examples=60, seed=0, isolate=False)
+report = testing.run(textbook, "exact-obs", examples=200, seed=0, isolate=False)
+print(report)
+blamed = {flag for record in report.records if record.outcome == "fail" for flag in record.flags}
+print(blamed)
+assert report.outcome == "fail"
+assert blamed <= {"Singular", "BeyondArithmetic"}
+
+# %%
+# We thought it was right, and nearly it is. The oracle found two weak spots. With a *singular* Gram, `inv`
+# may not notice and returns noise: the kernel answers where it should refuse. And where the condition is
+# *beyond arithmetic*, the downdates pile up so much rounding that the weights end up worse than no update
+# at all. Both have a remedy: look at the rank first, and solve for the best weights afresh at the end.
+
+
+def refuse_singular(gram):
+    """Raise an error when the living part of the Gram has no inverse, up to rounding."""
+    living = np.diag(gram) > 0.0
+    gram = gram[np.ix_(living, living)].astype(np.float64)
+    unit = gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram)))
+    if unit.size and np.linalg.matrix_rank(unit, hermitian=True) < len(unit):
+        raise np.linalg.LinAlgError("the Gram is singular")
+
+
+def refit(weight, gram, mask):
+    """Return the best weights on a mask: row by row, solve G_KK v_K = G_K: w."""
+    answer = np.where(mask, weight, 0.0)
+    for r, kept in enumerate(mask):
+        K = np.flatnonzero(kept & (np.diag(gram) > 0.0))
+        answer[r, K] = np.linalg.solve(gram[np.ix_(K, K)], gram[K] @ weight[r])
+    return answer.astype(weight.dtype)
+
+
+def prune(weight, gram, sparsity):
+    """ExactOBS with both remedies."""
+    refuse_singular(gram)
+    _, mask = textbook(weight, gram, sparsity)
+    return refit(weight, gram, mask), mask
+
+
+report = testing.run(prune, "exact-obs", examples=200, seed=0, isolate=False)
 print(report)
 assert report.outcome == "pass"
 
@@ -115,15 +156,15 @@ assert report.outcome == "pass"
 # removal in a row on, since the inverse is no longer that of the weights that live.
 
 
-def prune_stale(weight, gram, sparsity):
+def stale(weight, gram, sparsity):
     """ExactOBS with a fault: the inverse is never downdated."""
-    rows, columns = weight.shape
+    refuse_singular(gram)
     w = np.array(weight, dtype=np.float64)
     gram = np.array(gram, dtype=np.float64)
     dead = np.diag(gram) == 0.0
     gram[dead, dead] = 1.0
     inverse = np.linalg.inv(gram)
-    mask = np.ones((rows, columns), dtype=bool)
+    mask = np.ones(w.shape, dtype=bool)
     for _ in range(round(Fraction(str(sparsity)) * w.size)):
         cost = w**2 / (2.0 * np.diag(inverse))
         cost[:, dead] = -1.0
@@ -136,49 +177,48 @@ def prune_stale(weight, gram, sparsity):
     return w.astype(weight.dtype), mask
 
 
-broken = testing.run(prune_stale, "exact-obs", examples=60, seed=0, isolate=False)
+broken = testing.run(stale, "exact-obs", examples=60, seed=0, isolate=False)
 print(broken)
 assert broken.outcome == "fail"
 
 # %%
-# Read the report from the top. The table says which checks failed and in how many cases. *Looks like* names
-# a known mistake, when its answer equals the kernel's in at least three cases. At the end stands the
-# smallest case that fails, ready to be pasted into a test.
+# Read the report from the top. The table says which checks failed and in how many cases; what lies above a
+# broken rung of the ladder is not reached. *Looks like* names a known mistake, when its answer equals the
+# kernel's in at least three cases. At the end stands the smallest case that fails, ready to be pasted into
+# a test.
 
 print(broken.looks_like)
 assert list(broken.looks_like) == ["stale-inverse"]
 
 # %%
-# A kernel that only repairs its weights at the end
-# -------------------------------------------------
+# A fault that hides better
+# -------------------------
 #
-# Suppose somebody refits the weights on the final mask. Now every answer is a true minimum on its support,
-# and a test of the gradient passes. But the mask was chosen with a stale inverse. Only a check of each
-# removal finds it.
+# Now somebody adds the refit to the stale kernel. Every answer is a true minimum on its support, and a test
+# of the gradient passes. But the mask was chosen with a stale inverse. Only replaying the removals one by
+# one finds it.
 
 
-def prune_refitted(weight, gram, sparsity):
-    """The stale kernel with a refit at its end: optimal weights on a mask that was chosen wrongly."""
-    _, mask = prune_stale(weight, gram, sparsity)
-    answer = np.zeros_like(weight)
-    living = np.diag(gram) > 0
-    for r, kept in enumerate(mask):
-        answer[r, kept & ~living] = weight[r, kept & ~living]
-        K = np.flatnonzero(kept & living)
-        answer[r, K] = np.linalg.solve(gram[np.ix_(K, K)], gram[K] @ weight[r])
-    return answer, mask
+def stale_refitted(weight, gram, sparsity):
+    """The stale kernel with a refit at its end: the best weights on a mask that was chosen wrongly."""
+    _, mask = stale(weight, gram, sparsity)
+    return refit(weight, gram, mask), mask
 
 
-refitted = testing.run(prune_refitted, "exact-obs", examples=60, seed=0, isolate=False)
-print(refitted)
-assert refitted.outcome == "fail"
-assert {record.check for record in refitted.records if record.outcome == "fail"} <= {"greedy"}
+hidden = testing.run(stale_refitted, "exact-obs", examples=60, seed=0, isolate=False)
+print(hidden)
+assert hidden.outcome == "fail"
+failed = {record.check for record in hidden.records if record.outcome == "fail"}
+print(failed)
+assert "greedy" in failed
+assert "stationary" not in failed
 
 # %%
 # Would accuracy have told?
 # -------------------------
 #
-# Prune the first layer of a digits network with all three kernels.
+# Prune the first layer of a network that reads digits, with the right kernel and with the one that hides
+# its fault.
 
 data = digits.load()
 network = mlp.train(data.train_x, data.train_y)
@@ -186,17 +226,29 @@ inputs = data.train_x
 gram = inputs.T @ inputs / len(inputs)
 gram[np.diag_indices(64)] += 0.001 * gram.diagonal().mean() * (gram.diagonal() > 0)
 shares = [0.5, 0.6, 0.7, 0.8, 0.9]
+curves = {}
+for name, kernel in (("right", prune), ("stale, refitted", stale_refitted)):
+    layers = [kernel(network[0][0], gram, share)[0] for share in shares]
+    curves[name] = [
+        mlp.accuracy([(weight, network[0][1]), *network[1:]], data.test_x, data.test_y) for weight in layers
+    ]
+    print(f"{name:>16}", *(f"{value:7.1%}" for value in curves[name]))
+
 figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
-for kernel, name, look in ((prune, "right", "o-"), (prune_refitted, "stale, refitted", "x--")):
-    curve = []
-    for share in shares:
-        weight, mask = kernel(network[0][0], gram, share)
-        curve.append(mlp.accuracy([(weight, network[0][1]), *network[1:]], data.test_x, data.test_y))
-    axes.plot(100 * np.array(shares), 100 * np.array(curve), look, label=name)
-    print(f"{name:>16}", *(f"{value:7.1%}" for value in curve))
+for (name, values), look in zip(curves.items(), ("o-", "x--")):
+    axes.plot(100 * np.array(shares), 100 * np.array(values), look, label=name)
 axes.set(xlabel="zeros in the first layer [%]", ylabel="test accuracy [%]", title="Which kernel is wrong?")
+axes.set_ylim(90, 100)
+axes.grid(alpha=0.3)
 axes.legend()
 plt.show()
+
+# %%
+# The curves lie on top of each other up to a point at the very end. With 500 test digits the standard error
+# is 0.4 points and more: this test cannot tell the kernels apart. The oracle needed a fraction of a second
+# and no network.
+
+assert max(abs(a - b) for a, b in zip(curves["right"], curves["stale, refitted"])) < 0.02
 
 # %%
 # In your own test suite

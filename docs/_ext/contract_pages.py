@@ -6,12 +6,20 @@ holds the file to the registry.
 """
 
 import json
+import re
 import textwrap
 from pathlib import Path
 
 from refprune import testing
 
 HERE = Path(__file__).parent.parent / "contracts"
+
+
+def plain(text: str) -> str:
+    """The text with every character escaped that reStructuredText would read as markup, outside `code`."""
+    parts = str(text).split("`")
+    parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def heading(text: str, line: str) -> list[str]:
@@ -23,9 +31,7 @@ def bullets(items) -> list[str]:
     """A bullet list; each item is wrapped text."""
     lines = []
     for item in items:
-        lines += textwrap.wrap(
-            str(item), 100, initial_indent="- ", subsequent_indent="  ", break_long_words=False
-        )
+        lines += textwrap.wrap(plain(item), 100, initial_indent="- ", subsequent_indent="  ")
     return [*lines, ""]
 
 
@@ -61,16 +67,16 @@ def page(contract, matrix: dict) -> str:
     lines += heading("Checks, in order", "-")
     lines += table(
         ["rung", "check", "what it finds"],
-        [[c.rung, f"`{c.name}`", c.summary] for c in contract.checks],
+        [[c.rung, f"`{c.name}`", plain(c.summary)] for c in contract.checks],
         [15, 20, 65],
     )
-    lines += heading("Tolerances", "-") + [contract.tolerance, ""]
-    lines += heading("Ties", "-") + [contract.ties, ""]
+    lines += heading("Tolerances", "-") + [plain(contract.tolerance), ""]
+    lines += heading("Ties", "-") + [plain(contract.ties), ""]
     lines += heading("An example", "-")
     lines += [".. code-block:: python", "", textwrap.indent(contract.example.strip("\n"), "   "), ""]
     lines += heading("Known mistakes", "-")
     lines += table(
-        ["mistake", "what is wrong"], [[f"`{m.name}`", m.summary] for m in contract.mistakes], [30, 70]
+        ["mistake", "what is wrong"], [[f"`{m.name}`", plain(m.summary)] for m in contract.mistakes], [30, 70]
     )
     lines += heading("Kill matrix", "-")
     lines += [

@@ -20,7 +20,10 @@ def main() -> None:
             "examples": EXAMPLES,
             "mistakes": list(matrix.mistakes),
             "checks": list(matrix.checks),
-            "counts": {mistake: dict(matrix.counts[mistake]) for mistake in matrix.mistakes},
+            "counts": {
+                mistake: {check: matrix.counts[mistake][check] for check in matrix.checks}
+                for mistake in matrix.mistakes
+            },
             "named": {mistake: bool(matrix.named[mistake]) for mistake in matrix.mistakes},
         }
         print(matrix)

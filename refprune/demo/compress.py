@@ -15,9 +15,9 @@ import numpy as np
 import refprune as rp
 from refprune.demo import mlp
 
-# The share of the mean diagonal of a Gram that is added to its diagonal before it is inverted. At 90 % some
-# hidden units get no weight at all. They are then constant, one a multiple of the other, and the Gram of the
-# next layer is singular.
+# The share of the mean diagonal of a Gram that is added to its diagonal before it is inverted. Dead pixels
+# need none. But without it 2 of 12 training seeds ended in a LinAlgError: after pruning to 70 % the hidden
+# units of a layer had become linearly dependent. With it the other answers hardly move.
 DAMP = 0.001
 
 PATTERNS: dict[str, dict] = {

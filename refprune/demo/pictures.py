@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from refprune.demo.compress import METHODS, Result
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), and a marker each for grey print.
-LOOKS = dict(
-    zip(METHODS, [("#7f7f7f", "s", "-"), ("#e69f00", "D", "-"), ("#56b4e9", "o", "-"), ("#0072b2", "^", "-")])
-)
+LOOKS = dict(zip(METHODS, [("#7f7f7f", "s"), ("#e69f00", "D"), ("#56b4e9", "o"), ("#0072b2", "^")]))
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -24,47 +22,40 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def accuracy_picture(results: list[Result], dense: float) -> Figure:
-    """Draw test accuracy against the share of zeros, one line per method; N:M patterns are hollow marks."""
-    figure = _figure(7.0, 4.2)
-    axes = figure.add_subplot()
-    axes.axhline(100 * dense, color="black", linewidth=0.8, linestyle=":")
-    axes.text(50.3, 100 * dense + 0.7, "not pruned", fontsize=8)
-    for method, (colour, marker, line) in LOOKS.items():
-        plain = [r for r in results if r.method == method and r.pattern.endswith("%")]
-        places = [float(r.pattern.removesuffix("%")) for r in plain]
-        values = [100 * r.accuracy for r in plain]
-        axes.plot(places, values, line, color=colour, marker=marker, label=method)
-        grouped = [r for r in results if r.method == method and ":" in r.pattern]
-        places = [100 * (1 - _share(r.pattern)) for r in grouped]
-        values = [100 * r.accuracy for r in grouped]
-        axes.plot(
-            places,
-            values,
-            linestyle="none",
-            marker=marker,
-            markerfacecolor="none",
-            color=colour,
-            markersize=8,
-        )
-    for pattern in ("2:4", "1:4"):
-        axes.annotate(pattern, (100 * (1 - _share(pattern)), 0), (0, 4), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-    axes.set(
-        xlabel="zeros in every layer [%]", ylabel="test accuracy [%]", title="Digits: accuracy after pruning"
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", fontsize=9)
+    """Draw test accuracy against the share of zeros, one line per method, and beside it that of N:M."""
+    figure = _figure(9.0, 4.2)
+    left, right = figure.subplots(1, 2, width_ratios=(5, 3), sharey=True)
+    for axes in (left, right):
+        axes.axhline(100 * dense, color="black", linewidth=0.8, linestyle=":", label="not pruned")
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    patterns = list(dict.fromkeys(result.pattern for result in results if ":" in result.pattern))
+    for number, (method, (colour, marker)) in enumerate(LOOKS.items()):
+        mine = [result for result in results if result.method == method]
+        plain = [(_percent(r.pattern), 100 * r.accuracy) for r in mine if ":" not in r.pattern]
+        left.plot(*zip(*plain), color=colour, marker=marker, label=method)
+        for result in mine:
+            if ":" in result.pattern:
+                place = patterns.index(result.pattern) + 0.27 * (number - 1)
+                bar = right.bar(place, 100 * result.accuracy, 0.25, color=colour)
+                right.bar_label(bar, fmt="%.0f", fontsize=8, padding=-12)
+    left.set(xlabel="zeros in every layer [%]", ylabel="test accuracy [%]", ylim=(0, 105))
+    left.set_title("any weights may go", fontsize=10)
+    right.set_xticks(range(len(patterns)), patterns)
+    right.set_xlabel("kept : group")
+    right.set_title("N:M, in each row", fontsize=10)
+    left.legend(loc="lower left", fontsize=9)
+    figure.suptitle("Digits: accuracy after pruning every layer", fontsize=11)
     return figure
 
 
-def _share(pattern: str) -> float:
-    """Return the share of kept weights of an N:M pattern.
+def _percent(pattern: str) -> float:
+    """Return the number in a share.
 
-    >>> _share("1:4")
-    0.25
+    >>> _percent("70 %")
+    70.0
     """
-    kept, group = pattern.split(":")
-    return int(kept) / int(group)
+    return float(pattern.removesuffix("%"))
 
 
 def mask_picture(results: list[Result], pattern: str = "90 %") -> Figure:
@@ -76,7 +67,7 @@ def mask_picture(results: list[Result], pattern: str = "90 %") -> Figure:
     top = max(int(counts.max()) for counts in seen)
     for result, counts, (above, below) in zip(chosen, seen, axes.T):
         above.imshow(~result.masks[0], cmap="gray", aspect="auto", interpolation="nearest")
-        above.set_title(f"{result.method}\n{result.accuracy:.1%}", fontsize=10)
+        above.set_title(f"{result.method}\n{result.accuracy:.1%} right", fontsize=10)
         image = below.imshow(counts, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
         for axis in (above, below):
             axis.set(xticks=[], yticks=[])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.syntax import Syntax
 
+from refprune import console as reports
 from refprune import testing
 from refprune.demo import digits, mlp, pictures
 from refprune.demo.compress import DAMP, measure_all
@@ -19,17 +21,31 @@ from refprune.demo.table import table
 
 
 class Kernel(NamedTuple):
-    """A kernel to judge, and the verdict that it deserves."""
+    """A kernel to judge, what it is, and the verdict that it deserves."""
 
     module: str
+    title: str
     contract: str
     outcome: str
+    looks_like: tuple[str, ...]
 
 
 KERNELS = (
-    Kernel("refprune.demo.kernels.right", "exact-obs", "pass"),
-    Kernel("refprune.demo.kernels.stale", "exact-obs", "fail"),
-    Kernel("refprune.demo.kernels.zeros", "magnitude-nm", "fail"),
+    Kernel("refprune.demo.kernels.right", "a right kernel", "exact-obs", "pass", ()),
+    Kernel(
+        "refprune.demo.kernels.stale",
+        "the same, but the inverse is never updated",
+        "exact-obs",
+        "fail",
+        ("stale-inverse",),
+    ),
+    Kernel(
+        "refprune.demo.kernels.zeros",
+        "N read as zeros: right for 2:4, wrong for 1:4",
+        "magnitude-nm",
+        "fail",
+        ("n-read-as-zeros",),
+    ),
 )
 
 
@@ -41,17 +57,21 @@ def main(out: str = "refprune-demo", quick: bool = False) -> int:
     out
         Folder for `accuracy.png` and `masks.png`; made when it is not there.
     quick
-        Judge each kernel on 20 cases instead of 100.
+        Judge each kernel on 40 cases instead of 200.
 
     Returns
     -------
     int
         Exit status: 0 when every kernel got the verdict that it deserves, else 1.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else reports.WIDTH, highlight=False)
     begin = time.perf_counter()
+    console.print(Rule("1. prune a network"))
     _prune(console, Path(out))
-    right = [_judge(console, kernel, 20 if quick else 100) for kernel in KERNELS]
+    right = [
+        _judge(console, number, kernel, 40 if quick else 200)
+        for number, kernel in enumerate(KERNELS, start=2)
+    ]
     console.print(Rule())
     console.print(
         f"{sum(right)} of {len(right)} verdicts as they should be, {time.perf_counter() - begin:.0f} s."
@@ -73,20 +93,26 @@ def _prune(console: Console, out: Path) -> None:
     )
     results = measure_all(network, data)
     console.print(table(results, dense))
+    error = 50 / len(data.test_y) ** 0.5
     console.print(
-        f"Test accuracy has a standard error of up to {50 / len(data.test_y) ** 0.5:.1f} points. "
-        "Each layer is pruned on the outputs of the pruned layers below it. "
-        f"OBS damps by {DAMP:g} of the Gram's mean diagonal. No retraining."
+        "Objective: 1/2 tr((V - W) G (V - W)^T), as a share of that of an empty layer, mean of the layers. "
+        "Each layer is pruned on what the pruned layers below hand it. "
+        f"OBS damps by {DAMP:g} of the Gram's mean diagonal. Nothing is retrained. "
+        f"Accuracy has a standard error of up to {error:.1f} points."
     )
     for path in pictures.save(results, dense, out):
-        console.print(f"picture: {path}")
+        console.print(f"picture: {path}", soft_wrap=True)
 
 
-def _judge(console: Console, kernel: Kernel, examples: int) -> bool:
+def _judge(console: Console, number: int, kernel: Kernel, examples: int) -> bool:
     """Print a kernel and its verdict; return whether the verdict is the one that it deserves."""
     source = inspect.getsource(importlib.import_module(kernel.module))
-    console.print(Rule(f"refprune check {kernel.contract} {kernel.module}:prune --examples {examples}"))
-    console.print(Syntax(source, "python", background_color="default"))
-    report = testing.run(f"{kernel.module}:prune", kernel.contract, examples=examples, seed=0)
-    console.print(str(report), markup=False, highlight=False)
-    return report.outcome == kernel.outcome and (kernel.outcome == "pass" or bool(report.looks_like))
+    implementation = f"{kernel.module}:prune"
+    console.print(Rule(f"{number}. {kernel.title}"))
+    console.print(Syntax(source.rstrip(), "python", background_color="default", word_wrap=True))
+    command = f"\n$ refprune check {kernel.contract} {implementation} --examples {examples}\n"
+    console.print(command, soft_wrap=True)
+    with reports.bar(kernel.contract) as moved:
+        report = testing.run(implementation, kernel.contract, examples=examples, seed=0, progress=moved)
+    reports.show([report])
+    return (report.outcome, tuple(report.looks_like)) == (kernel.outcome, kernel.looks_like)

@@ -14,7 +14,7 @@ def table(results: list[Result], dense: float) -> Table:
     """
     answer = Table(
         title="Digits, every layer pruned",
-        caption=f"Not pruned: {dense:.1%}. Objective: f(V) / f(0), mean of the layers.",
+        caption=f"not pruned: {dense:.1%}",
     )
     answer.add_column("zeros")
     answer.add_column("method")

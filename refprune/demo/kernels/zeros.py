@@ -1,4 +1,4 @@
-"""N:M magnitude pruning with a fault: n zeros in every m inputs, where n:m keeps n. 2:4 cannot show it."""
+"""N:M by magnitude with a fault: n:m keeps n, this leaves n zeros."""
 
 import numpy as np
 
