@@ -15,8 +15,7 @@ from refprune.testing.wire import Foreign, Raised
 
 __all__ = ["Foreign", "Outcome", "Raised", "Runner", "describe"]
 
-GPU_FAULTS = ("CUDA", "HIP error", "cudaError", "XlaRuntimeError", "AcceleratorError")
-SENTENCES = {"timeout": "Timeout", "crash": "Crash", "flood": "Flood"}
+GPU_FAULTS = ("CUDA error", "CUDA_ERROR", "cudaError", "HIP error", "hipError")
 
 
 @dataclass(frozen=True)
@@ -163,6 +162,9 @@ class Runner:
             if lost.kind == "timeout":
                 self._slow.add(shapes)
             return _lost(lost, limit)
+        except BaseException:  # Ctrl-C: the process is gone already
+            self.close()
+            raise
         self._warm.add(shapes)
         outcome = _outcome(reply)
         if outcome.kind == "error" and any(fault in str(outcome.error) for fault in GPU_FAULTS):
@@ -227,7 +229,7 @@ def _load(process, task, implementation, arrays, limit):
 
 def _lost(lost, limit, doing=""):
     seconds = limit if lost.kind == "timeout" else 0.0
-    return Outcome(lost.kind, error=Raised(SENTENCES[lost.kind], f"{doing}{lost}"), seconds=seconds)
+    return Outcome(lost.kind, error=Raised(lost.kind.capitalize(), f"{doing}{lost}"), seconds=seconds)
 
 
 def _shapes(value):

@@ -28,7 +28,8 @@ def require(kind):
     try:
         return importlib.import_module("jax.numpy" if kind == "jax" else kind)
     except ImportError as error:
-        raise ValueError(f"need the package {kind} for arrays={kind!r}; got {error}") from None
+        install = f'pip install "refprune[{kind}]"'
+        raise ValueError(f"need the package {kind} for arrays={kind!r} ({install}); got {error}") from None
 
 
 def to_kind(array, kind):

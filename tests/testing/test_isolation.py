@@ -372,13 +372,16 @@ def test_worker_ends_when_its_parent_is_killed():
     assert not alive(pid)
 
 
-def test_interrupt_ends_the_worker():
+def test_interrupt_ends_the_worker(switch):
     before = signal.signal(signal.SIGALRM, raise_interrupt)
     try:
-        with Runner("nasty_kernels:hangs") as runner:
+        with Runner("nasty_switch:switch") as runner:
+            pid = runner.call({"name": "process_id", "weight": W, "keep": 1}).answers[0]
             signal.setitimer(signal.ITIMER_REAL, 0.3)
             with pytest.raises(KeyboardInterrupt):
-                runner.call({"weight": W, "keep": 1})
+                runner.call({"name": "hangs", "weight": W, "keep": 1})
+            assert not alive(pid)
+            assert runner.call({"name": "good", "weight": W, "keep": 1}).kind == "answer"
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -591,7 +594,9 @@ def test_a_missing_package_cannot_be_loaded(tmp_path, monkeypatch):
     (tmp_path / "cupy.py").write_text("raise ImportError('no GPU here')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with (
-        pytest.raises(LoadError, match=r"need the package cupy for arrays='cupy'.*no GPU here"),
+        pytest.raises(
+            LoadError, match=r"need the package cupy for arrays='cupy' \(pip install .*no GPU here"
+        ),
         Runner("nasty_kernels:good", arrays="cupy"),
     ):
         pass
