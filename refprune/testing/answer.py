@@ -95,9 +95,11 @@ def _checked(parts):
                 f"need order as a 1-D array of integers; got shape {answer.order.shape}, dtype {answer.order.dtype}"
             )
         answer.order = answer.order.astype(np.int64)
-    if answer.saliencies is not None:
-        if answer.saliencies.ndim != 1 or answer.saliencies.dtype.kind != "f":
-            raise Unreadable(f"need saliencies as a 1-D array of floats; got shape {answer.saliencies.shape}")
+    found = answer.saliencies
+    if found is not None and (found.ndim != 1 or found.dtype.kind != "f"):
+        raise Unreadable(
+            f"need saliencies as a 1-D array of floats; got shape {found.shape}, dtype {found.dtype}"
+        )
     return answer
 
 

@@ -11,11 +11,16 @@ APART = 100.0  # a mistake counts only where it differs from the reference by mo
 
 def fitting(contract, problem, view, answer) -> list:
     """The known mistakes whose answer to `problem` equals `answer`; none where the reference's does too."""
-    wide = {name: _wide(value) for name, value in problem.items()}
-    right = _called(contract, contract.reference, wide)
-    if right is not None and view.expects != "error" and same(view, right, answer, APART):
+    if near_reference(contract, problem, view, answer):
         return []
+    wide = {name: _wide(value) for name, value in problem.items()}
     return [mistake for mistake in contract.mistakes if _fits(contract, mistake, wide, view, answer)]
+
+
+def near_reference(contract, problem, view, answer) -> bool:
+    """True when the answer is within 100 bounds of the reference's: nothing can be told from it."""
+    right = _called(contract, contract.reference, {name: _wide(value) for name, value in problem.items()})
+    return right is not None and view.expects != "error" and same(view, right, answer, APART)
 
 
 def _fits(contract, mistake, problem, view, answer):

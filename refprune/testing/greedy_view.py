@@ -88,7 +88,7 @@ class GreedyView(View):
         chosen = whole.copy()
         for scope, count in self.unit_scopes():
             surplus = int(whole[scope].sum()) - count
-            spare = [at for at in zip(*np.nonzero(scope & whole & was_zero), strict=True)]
+            spare = list(zip(*np.nonzero(scope & whole & was_zero), strict=True))
             for at in spare[::-1][: max(surplus, 0)]:
                 chosen[at] = False
         return chosen[:, self.unit_of]

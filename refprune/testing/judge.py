@@ -98,7 +98,8 @@ def named(contract, problem) -> dict:
     """The call in positional order; a missing or an unknown argument is an error."""
     if set(problem) != set(contract.arguments):
         raise ValueError(
-            f"need problem of {contract.name} to hold {', '.join(contract.arguments)}; got {', '.join(map(str, problem))}"
+            f"need problem of {contract.name} to hold {', '.join(contract.arguments)}; "
+            f"got {', '.join(map(str, problem))}"
         )
     return {name: problem[name] for name in contract.arguments}
 

@@ -119,7 +119,8 @@ class Report:
     def __str__(self):
         cases = self.cases
         wrong = sum(outcome == "fail" for outcome in cases.values())
-        head = f"{self.contract}: {self.outcome} ({len(cases)} cases, {wrong} failed, {self.share_undecided:.1%} undecided)"
+        share = f"{self.share_undecided:.1%} undecided"
+        head = f"{self.contract}: {self.outcome} ({len(cases)} cases, {wrong} failed, {share})"
         lines = [
             head,
             f"  {'check':<12}{'passed':>8}{'failed':>8}{'undecided':>11}   worst share of its bound",

@@ -89,6 +89,15 @@ def _norms(weight, gram):
     return abs(weight) * np.sqrt(np.diagonal(gram))
 
 
+def _rescaled(weight, sparsity, mask):
+    return _with((weight / max(1 - sparsity, 0.05)).astype(weight.dtype), mask)
+
+
+def _per_column(scores, sparsity):
+    keep = scores.shape[0] - prune_count(sparsity, scores.shape[0])
+    return np.stack([_topk(column, keep) for column in scores.T], axis=1)
+
+
 MAGNITUDE = (
     Mistake("signed-weights", "weights are compared with their sign",
             lambda w, s: _with(w, _topk(w, _keep(w, s)))),
@@ -107,7 +116,7 @@ MAGNITUDE = (
     Mistake("mask-read-from-zeros", "the mask is weight != 0, so a kept zero counts as pruned",
             lambda w, s: _mask_from_zeros(w, _topk(abs(w), _keep(w, s)))),
     Mistake("kept-rescaled", "kept weights are divided by the density",
-            lambda w, s: ((_with(w / max(1 - s, 0.05), _topk(abs(w), _keep(w, s)))[0]).astype(w.dtype), _topk(abs(w), _keep(w, s)))),
+            lambda w, s: _rescaled(w, s, _topk(abs(w), _keep(w, s)))),
 )  # fmt: skip
 
 _NM = (
@@ -140,7 +149,7 @@ WANDA = (
     Mistake("threshold", "everything up to the k-th smallest is pruned, one or more too many",
             lambda w, g, s: _with(w, _rows_threshold(_norms(w, g), s))),
     Mistake("budget-per-column", "every input loses the same share, compared over outputs",
-            lambda w, g, s: _with(w, np.stack([_topk(c, len(c) - prune_count(s, len(c))) for c in _norms(w, g).T], axis=1))),
+            lambda w, g, s: _with(w, _per_column(_norms(w, g), s))),
     Mistake("survivors-updated", "kept weights are changed to make up for the pruned ones",
             lambda w, g, s: _updated(w, g, _rows(_norms(w, g), _row_keep(w, s)))),
 )  # fmt: skip
@@ -152,7 +161,8 @@ def _updated(weight, gram, mask):
 
 
 WANDA_NM = (
-    *(Mistake(name, text, lambda w, g, n, m, rule=rule: _with(w, rule(_norms(w, g), n, m))) for name, text, rule in _NM),
+    *(Mistake(name, text, lambda w, g, n, m, rule=rule: _with(w, rule(_norms(w, g), n, m)))
+      for name, text, rule in _NM),
     Mistake("magnitude", "the inputs are ignored",
             lambda w, g, n, m: _with(w, definitions.nm_mask(abs(w), n, m))),
     Mistake("norm-squared", "the score has the squared norm of the input",
@@ -162,7 +172,8 @@ WANDA_NM = (
 OBD = (
     Mistake("magnitude", "the Hessian is ignored", lambda w, h, k: _with(w, _topk(abs(w), k))),
     Mistake("weight-not-squared", "the saliency is h |w| (or h^2 w^2)", lambda w, h, k: _with(w, _topk(h * abs(w), k))),
-    Mistake("divided-by-h", "the saliency is w^2 / h", lambda w, h, k: _with(w, _topk(w**2 / np.where(h > 0, h, 1), k))),
+    Mistake("divided-by-h", "the saliency is w^2 / h",
+            lambda w, h, k: _with(w, _topk(w**2 / np.where(h > 0, h, 1), k))),
     Mistake("keep-read-as-prune", "`keep` weights are pruned", lambda w, h, k: _with(w, _topk(h * w**2, w.size - k))),
     Mistake("mask-inverted", "the most salient go", lambda w, h, k: _with(w, _topk(-h * w**2, k))),
 )  # fmt: skip
