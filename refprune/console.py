@@ -71,6 +71,10 @@ def _checks(report):
     table.add_column("worst share of its bound")
     rows = {row[0]: row for row in report.summary()}
     for name, passed, failed, undecided, share in (rows[n] for n in _ladder(report.contract, rows)):
+        if not (passed or failed or undecided):
+            why = {record.outcome for record in report.records if record.check == name}
+            table.add_row(name, "", "", "", ", ".join(sorted(why)), style="dim")
+            continue
         style = STYLES["fail"] if failed else STYLES["undecided"] if undecided else ""
         numbers = (_number(passed), Text(_number(failed), style=style), Text(_number(undecided), style=style))
         table.add_row(Text(name, style=style), *numbers, _share(share))

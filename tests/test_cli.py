@@ -226,6 +226,15 @@ def test_too_many_timeouts_end_the_run(capsys, folder, monkeypatch):
     assert "fail: 3 cases, 3 failed, 0 undecided, 27 not run." in out
 
 
+def test_rungs_above_a_broken_one_are_not_reached(capsys, folder):
+    (folder / "cli_text.py").write_text("def topk_mask(scores, keep):\n    return 'text'\n")
+    status, out, _ = check(capsys, "topk-mask", "cli_text:topk_mask", "--examples", 30)
+    assert status == 1
+    row = next(line for line in out.splitlines() if line.startswith(" ranked"))
+    assert row.split() == ["ranked", "not", "reached"]
+    assert "got str 'text'" in out
+
+
 # ---------------------------------------------------------------- what cannot run
 
 

@@ -76,7 +76,8 @@ class Runner:
         Seconds for each call of the implementation.
     warmup_timeout : float
         Seconds for the start and import, and for the first call on each tuple of shapes and dtypes (a kernel
-        may be compiled then).
+        may be compiled then). After a first call that ran out of it the rest must do with `timeout` until
+        one is answered.
 
     Raises
     ------
@@ -103,7 +104,7 @@ class Runner:
             implementation = loading.importable_name(implementation)
         self.implementation, self.arrays, self.isolate = implementation, arrays, isolate
         self.timeout, self.warmup_timeout = timeout, max(warmup_timeout, timeout)
-        self._process, self._function, self._id = None, None, 0
+        self._process, self._function, self._id, self._answered = None, None, 0, False
         self._warm, self._slow = set(), set()  # shapes answered by this process; shapes that ran out of time
 
     def __enter__(self):
@@ -149,7 +150,8 @@ class Runner:
         return self._exchange(tree, _shapes(problem), calls)
 
     def _exchange(self, tree, shapes, calls):
-        warm = shapes in self._warm or shapes in self._slow
+        hopeless = self._slow and not self._answered  # it has used up its warm-up and never answered
+        warm = shapes in self._warm or shapes in self._slow or hopeless
         limit = self.timeout * calls if warm else self.warmup_timeout + self.timeout * (calls - 1)
         self._id += 1
         request = {"id": self._id, "problem": tree, "calls": calls, "limit": limit}
@@ -166,6 +168,7 @@ class Runner:
             self.close()
             raise
         self._warm.add(shapes)
+        self._answered = True
         outcome = _outcome(reply)
         if outcome.kind == "error" and any(fault in str(outcome.error) for fault in GPU_FAULTS):
             self.close()  # a GPU that has faulted answers every later call with the same error

@@ -271,10 +271,18 @@ def test_timeouts_warm_up_and_shapes():
         assert runner.call({"weight": W.astype(np.float32), "keep": 1}).kind == "answer"
 
 
-def test_a_shape_has_one_long_wait():
+def test_an_endless_kernel_has_one_long_wait():
     with Runner("nasty_kernels:hangs", timeout=0.2, warmup_timeout=1.5) as runner:
         problem = {"weight": W, "keep": 1}
-        assert [runner.call(problem).seconds for _ in range(3)] == [1.5, 0.2, 0.2]
+        assert [runner.call(problem).seconds for _ in range(2)] == [1.5, 0.2]
+        assert runner.call({"weight": W[:2], "keep": 1}).seconds == 0.2  # it has never answered
+
+
+def test_a_worker_that_hangs_on_one_shape_may_still_compile_another(switch):
+    with Runner("nasty_switch:switch", timeout=0.2, warmup_timeout=1.0) as runner:
+        assert runner.call({"name": "good", "weight": W, "keep": 1}).kind == "answer"
+        assert runner.call({"name": "hangs", "weight": W[:2], "keep": 1}).seconds == 1.0
+        assert runner.call({"name": "slow", "weight": W[:3], "keep": 1}).kind == "answer"
 
 
 def test_timeout_is_for_each_call():
