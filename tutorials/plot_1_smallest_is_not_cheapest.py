@@ -38,7 +38,7 @@ w = np.array([1.0, 2.0, 2.0])
 #         = \tfrac12 (v - w)^\top H (v - w), \qquad H = X^\top X / n .
 #
 # It is a bowl with its bottom at :math:`w`. The Hessian :math:`H` says how steep the bowl is in each
-# direction. The first two inputs often go together, so :math:`H_{12}` is not zero. The third input goes
+# direction. The first two inputs often go together, so :math:`H_{01}` is not zero. The third input goes
 # with none of them.
 
 H = X.T @ X / len(X)
@@ -196,9 +196,10 @@ assert (~alive).sum() == 3
 assert shared < 0.9
 
 # %%
-# Now prune all layers, from the first to the last, and look at the digits that the network was never
-# trained on. Each layer gets the inputs that the pruned layers below produce. OBS damps a little (0.1 % of
-# the mean diagonal): at high sparsity some hidden neurons become constant, and their Gram has no inverse.
+# Now prune all layers, from the first to the last, and look at the digits that the network was never trained on.
+# Each layer gets the inputs that the pruned layers below produce. OBS damps a little (0.1 % of the mean diagonal):
+# with some seeds of the training, pruning makes the neurons of a layer linearly dependent, and then the Gram has no
+# inverse.
 
 
 def prune(method, sparsity):

@@ -80,8 +80,8 @@ def page(contract, matrix: dict) -> str:
     )
     lines += heading("Kill matrix", "-")
     lines += [
-        f"Each mistake was run on {matrix['examples']} cases. A number counts the cases in which the check",
-        "of its column convicted it. *Named* tells whether the report says what the mistake is.",
+        f"Each mistake was run on {matrix['examples']} cases. A number counts the cases in which the check of its",
+        "column was the first to fail. *Named* tells whether the report said which mistake it is.",
         "",
     ]
     lines += kill_table(matrix)
