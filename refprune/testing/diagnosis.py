@@ -95,13 +95,13 @@ def agree(contract, failures, successes=()) -> list:
     would have failed where the implementation passed is ruled out.
     """
     clear = [failure for failure in failures if failure[1].expects == "answer"]
-    failures = (
-        clear if len(clear) >= 3 else [failure for failure in failures if failure[1].expects == "error"]
-    )
-    if len(failures) < 3:
+    bad_input = [failure for failure in failures if failure[1].expects == "error"]
+    chosen = (clear if len(clear) >= 3 else bad_input)[:DIAGNOSED]
+    telling = [failure for failure in chosen if not near_reference(contract, *failure)]
+    if len(telling) < 3:
         return []
     left = list(contract.mistakes)
-    for problem, view, answer in failures[:DIAGNOSED]:
+    for problem, view, answer in telling:
         left = [mistake for mistake in fitting(contract, problem, view, answer) if mistake in left]
         if not left:
             return []
