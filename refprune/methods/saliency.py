@@ -3,7 +3,9 @@
 import numpy as np
 
 from refprune.arrays import namespace
+from refprune.blocks import Blocks, Groups
 from refprune.methods.system import objective
+from refprune.patterns import NM, Unstructured
 from refprune.pruned import Pruned
 
 
@@ -12,6 +14,8 @@ def pruned_by(scores, exponent, pattern, weight, problem=None):
 
     `scores` are ranked as they are, and reported times ``2**exponent``; `problem` tells the objective.
     """
+    if not isinstance(pattern, (Unstructured, NM, Blocks, Groups)):
+        raise TypeError(f"need an Unstructured, NM, Blocks or Groups pattern; got {type(pattern).__name__}")
     xp = namespace(scores, weight)
     mask = pattern.mask(scores)
     half = exponent // 2  # in two steps: the power alone may be out of range

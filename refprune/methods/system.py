@@ -14,6 +14,7 @@ import numpy as np
 
 from refprune.arrays import (
     astype,
+    cast,
     diagonal,
     dtype_name,
     eye,
@@ -137,11 +138,24 @@ def system(problem, damp):
 
 
 def objective(problem, weight):
-    """The value of a Quadratic or LayerProblem at `weight` as a float; inf where it is beyond the dtype."""
+    """The value of a Quadratic or LayerProblem at `weight`, undamped, as a float.
+
+    Computed from scaled arrays, as everything here: it is inf only where the value itself is beyond float64.
+    """
+    layer = isinstance(problem, LayerProblem)
+    H, linear = (problem.gram, None) if layer else (problem.H, problem.g)
+    v, w, H, *g = cast(weight, problem.weight, H, *([] if linear is None else [linear]))
+    xp, groups = namespace(v, w, H, *g), problem.groups if layer else 1
+    step = xp.reshape(v - w, (groups, -1, H.shape[-1])) if v.size else xp.reshape(v, (groups, 0, H.shape[-1]))
+    a, b = exponent(step), exponent(H)
+    step, H = step * 2.0**-a, H * 2.0**-b
+    product = step * H if H.ndim == 1 else step @ H
     with np.errstate(over="ignore"):
-        return float(
-            problem.objective(weight) if isinstance(problem, LayerProblem) else problem.value(weight)
-        )
+        value = np.ldexp(float(xp.sum(step * product)) / 2, 2 * a + b)
+        if g:
+            c = exponent(g[0])
+            value += np.ldexp(float(xp.sum(step[0, 0] * g[0] * 2.0**-c)), a + c)
+    return float(value)
 
 
 def floating(*arrays):

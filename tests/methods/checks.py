@@ -1,8 +1,8 @@
 """Certificates, computed outside the methods: each names what is wrong in its message.
 
 Bounds have the form c eps kappa scale. r_p = |w_p| / sqrt(2 [G]_pp), the root of the cost, is compared
-additively: |r_hat - r| <= c eps cond(H) sqrt(w^T H w), with H at unit diagonal and c = 10 (an inverse downdated k
-times errs by a small multiple of eps cond; Higham, Accuracy and Stability, section 14.4).
+additively: |r_hat - r| <= c eps cond(H) sqrt(w^T H w), with H at unit diagonal and c = 10 (an inverse
+downdated k times errs by a small multiple of eps cond; Higham, Accuracy and Stability, section 14.4).
 """
 
 import numpy as np
@@ -74,3 +74,19 @@ def truthful(problem_value, objective, trace, scale, eps, cond=1.0):
     assert abs(objective - problem_value) <= slack, f"objective {objective} is not that of the weights"
     total = float(np.sum(trace))
     assert abs(total - objective) <= slack * cond, f"the trace sums to {total}, the objective is {objective}"
+
+
+def cheapest(scores, mask, what):
+    """Along the last axis no pruned score is above a kept one."""
+    for line, (score, kept) in enumerate(zip(np.atleast_2d(scores), np.atleast_2d(mask), strict=True)):
+        if kept.any() and not kept.all():
+            dearest, best = score[~kept].max(), score[kept].min()
+            assert dearest <= best, f"{what} of line {line}: {dearest:.6g} is pruned, {best:.6g} is kept"
+
+
+def lowest_first(scores, mask):
+    """Of entries of one line that are equal the lowest were pruned."""
+    for score, kept in zip(np.atleast_2d(scores), np.atleast_2d(mask), strict=True):
+        for value in np.unique(score):
+            tied = kept[score == value]
+            assert (np.diff(tied.astype(int)) >= 0).all(), f"of equal scores {value} a later one was pruned"
