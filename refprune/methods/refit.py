@@ -37,7 +37,7 @@ def changes(weight, hessian, gradient, kept, name=None):
     pull = (pull if gradient is None else pull - gradient) * scale  # (rows, d)
     hessian = hessian * scale[:, None] * scale
     change = xp.zeros(weight.shape, dtype=weight.dtype)
-    moves = to_numpy(xp.any(pull != 0, axis=1))  # (rows,)
+    moves = (kept & to_numpy(pull != 0)).any(axis=1)  # (rows,)
     for batch in _batches(kept & moves[:, None], hessian.dtype.itemsize):
         K = from_numpy(np.stack([np.flatnonzero(kept[row]) for row in batch]), weight)  # (b, k)
         rows = from_numpy(np.array(batch)[:, None], weight)
