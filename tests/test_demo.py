@@ -111,7 +111,7 @@ def test_pictures_are_drawn_without_a_display(results, tmp_path):
     for path in pictures.save(results, 0.99, tmp_path / "new" / "folder"):
         assert path.read_bytes().startswith(b"\x89PNG")
     curves = pictures.accuracy_picture(results, 0.99).axes[0]
-    assert [text.get_text() for text in curves.get_legend().get_texts()] == list(compress.METHODS)
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["not pruned", *compress.METHODS]
 
 
 @pytest.mark.parametrize("kernel", [right, stale, zeros])
