@@ -126,6 +126,7 @@ def system(problem, damp):
         hessian = eye(hessian.shape[0], hessian) * hessian
     stack = hessian if hessian.ndim == 3 else hessian[None, :, :]
     a, b = exponent(weight), exponent(stack)
+    b += b % 2  # even, so that a square root in it is exact too
     grams = stack.shape[0]
     names = ["hessian" if not layer else "gram" if grams == 1 else f"gram[{i}]" for i in range(grams)]
     share = weight.shape[0] // grams

@@ -38,15 +38,16 @@ def stationary(weight, hessian, pruned, mask, eps, gradient=0.0):
 def replay(weight, hessian, order, eps, groups=None, zeros=None):
     """Every removal in `order` was the cheapest candidate of its moment, and dead columns went first.
 
-    With `groups` (d,) and `zeros`, only columns whose group has given fewer than `zeros` are candidates.
+    With `groups` (d,) only columns whose group has given fewer than `zeros` (one number, or one for each group)
+    are candidates.
     """
     slack = 10 * eps * condition(hessian) * np.sqrt(weight @ hessian @ weight)
     d, gone = len(weight), []
+    groups = np.zeros(d, dtype=int) if groups is None else groups
+    zeros = np.broadcast_to(d if zeros is None else zeros, max(groups, default=0) + 1)
     for step, p in enumerate(order):
-        left = [q for q in range(d) if q not in gone]
-        if groups is not None:
-            spent = [groups[q] for q in gone]
-            left = [q for q in left if spent.count(groups[q]) < zeros]
+        spent = [groups[q] for q in gone]
+        left = [q for q in range(d) if q not in gone and spent.count(groups[q]) < zeros[groups[q]]]
         assert p in left, f"step {step} removed column {p}, which was no candidate"
         dead = [q for q in left if hessian[q, q] == 0]
         if dead:
