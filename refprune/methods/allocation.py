@@ -8,8 +8,8 @@ not monotone along a path, so the published rules differ:
 - ``"sorted"``: as many removals of each path as it has among the smallest of all step losses;
 - ``"cumulative"``: the same with the sums of the losses along each path.
 
-Among equals the first path goes. Source: Frantar and Alistarh 2022, algorithm 2 (heap) and its published code
-(sorted).
+Among equals the lowest unit goes first in the heap, the first path in the rankings. Source: Frantar and
+Alistarh 2022, algorithm 2 (heap) and its published code (sorted).
 """
 
 import heapq
@@ -46,7 +46,7 @@ def spread(count, paths, rule):
     free = free + sorted(unit for path in paths for unit in path.dead)[: count - len(free)]
     left = count - len(free)
     if rule == "heap":
-        rows = _heap(left, [path.losses for path in paths])
+        rows = _heap(left, paths)
     else:
         counts = _ranked(left, [path.losses for path in paths], rule)
         rows = np.repeat(np.arange(len(paths)), counts)
@@ -77,16 +77,17 @@ def _joined(free, rows, paths):
     return np.concatenate([np.array(free, dtype=int), units]), np.concatenate([np.zeros(len(free)), losses])
 
 
-def _heap(count, losses):
+def _heap(count, paths):
     """The path of each of `count` removals: always the one whose next removal is cheapest."""
     rows = []
-    heads = [(loss[0], row, 0) for row, loss in enumerate(losses) if len(loss)]
+    heads = [(path.losses[0], path.units[0], row, 0) for row, path in enumerate(paths) if len(path.units)]
     heapq.heapify(heads)
     for _ in range(count):
-        _, row, k = heads[0]
+        _, _, row, k = heads[0]
         rows.append(row)
-        if k + 1 < len(losses[row]):
-            heapq.heapreplace(heads, (losses[row][k + 1], row, k + 1))
+        path, k = paths[row], k + 1
+        if k < len(path.units):
+            heapq.heapreplace(heads, (path.losses[k], path.units[k], row, k))
         else:
             heapq.heappop(heads)
     return np.array(rows, dtype=int)

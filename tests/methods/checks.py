@@ -38,8 +38,8 @@ def stationary(weight, hessian, pruned, mask, eps, gradient=0.0):
 def replay(weight, hessian, order, eps, groups=None, zeros=None):
     """Every removal in `order` was the cheapest candidate of its moment, and dead columns went first.
 
-    With `groups` (d,) only columns whose group has given fewer than `zeros` (one number, or one for each group)
-    are candidates.
+    With `groups` (d,) only columns whose group has given fewer than `zeros` (one number, or one for each
+    group) are candidates.
     """
     slack = 10 * eps * condition(hessian) * np.sqrt(weight @ hessian @ weight)
     d, gone = len(weight), []
