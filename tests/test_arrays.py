@@ -266,7 +266,7 @@ class TestSymmetric:
 
 @pytest.mark.parametrize("good", [3, np.int64(3), np.uint8(3)])
 def test_integers_are_taken(good):
-    assert arrays.integer("k", good, least=0, most=3) == 3
+    assert arrays.integer("k", good, least=0, most=3) == arrays.integer("k", good, least=3) == 3
     assert type(arrays.integer("k", good)) is int
 
 

@@ -13,6 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 from refprune import gram as gram_module
+from tests.stand_in import DeviceArray
+from tests.stand_in import xp as stand_in
 
 
 def split(rows, cuts):
@@ -196,6 +198,25 @@ def test_a_bad_batch_leaves_the_accumulator_as_it_was(bad, error, message):
         accumulator.update(bad)
     assert_array_equal(accumulator.gram, before)
     assert accumulator.samples == samples == 3
+
+
+def test_a_stream_that_breaks_leaves_the_accumulator_as_it_was(monkeypatch):
+    monkeypatch.setattr(gram_module, "blocks", iter)  # a list stands for the blocks of a Dask array
+    accumulator = rp.GramAccumulator().update([np.eye(3), np.eye(3)])
+    assert accumulator.samples == 6
+    with pytest.raises(ValueError, match="need finite numbers in batch"):
+        accumulator.update([np.ones((2, 3)), np.full((2, 3), np.nan)])
+    assert accumulator.samples == 6
+    assert_array_equal(accumulator.gram, np.eye(3) / 3)
+
+
+def test_products_that_round_differently_on_both_sides_give_a_symmetric_gram(monkeypatch):
+    # a GPU's product need not be symmetric in the last bit
+    product = DeviceArray.__matmul__
+    tilt = np.array([[1.0, 1.0 + 2.0**-52], [1.0, 1.0]])
+    monkeypatch.setattr(DeviceArray, "__matmul__", lambda a, b: product(a, b) * stand_in.asarray(tilt))
+    gram = rp.GramAccumulator().update(stand_in.asarray(np.array([[1.0, 3.0], [0.5, 7.0]]))).gram.get()
+    assert_array_equal(gram, gram.T)
 
 
 def test_another_kind_of_arrays_is_refused(backend):

@@ -111,6 +111,19 @@ def test_a_half_factored_matrix_is_no_factor(monkeypatch):
         cholesky(stand_in.asarray(np.array([[4.0, 2.0], [2.0, 9.0]])))
 
 
+def test_a_factor_that_is_a_little_off_is_no_factor(monkeypatch):
+    A = np.array([[4.0, 2.0], [2.0, 9.0]])
+    L = np.linalg.cholesky(A)
+    for error, fits in ((2.0**-50, True), (1e-12, False)):
+        wrong = stand_in.asarray(L * (1 + np.array([[0.0, 0.0], [0.0, error]])))
+        monkeypatch.setattr(stand_in.linalg, "cholesky", lambda A, wrong=wrong: wrong)
+        if fits:
+            assert cholesky(stand_in.asarray(A)) is wrong
+        else:
+            with pytest.raises(np.linalg.LinAlgError, match="far from it"):
+                cholesky(stand_in.asarray(A))
+
+
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 1.0, 1e4]))
 def test_the_message_tells_the_deficiency_and_a_damp_that_would_do(d, samples, seed, scale):
     X = scale * (np.random.default_rng(seed).normal(size=(samples, d)) + 0.5)
@@ -123,6 +136,18 @@ def test_the_message_tells_the_deficiency_and_a_damp_that_would_do(d, samples, s
     assert f"rank {samples} of {d} (deficient by {d - samples})" in message
     damp = float(re.search(r"damp=(\S+) or more would do", message).group(1))
     assert np.isfinite(inv_spd(G + damp * np.mean(np.diag(G)) * np.eye(d))).all()
+
+
+def test_the_damp_is_relative_to_the_living_inputs():
+    # two equal living inputs among 400; the mean over all of them would be 200 times smaller
+    G = np.zeros((400, 400))
+    G[:2, :2] = 1.0
+    with pytest.raises(np.linalg.LinAlgError, match=r"damp=1e-\d+ or more would do") as caught:
+        inv_spd(G)
+    damp = float(re.search(r"damp=(\S+) or", str(caught.value)).group(1))
+    inv_spd(G + damp * np.eye(400))  # the living mean is 1
+    with pytest.raises(np.linalg.LinAlgError):
+        inv_spd(G + damp / 100 * np.eye(400))
 
 
 def test_no_damp_is_promised_where_none_would_do():
@@ -149,6 +174,17 @@ def test_inv_spd_and_solve_spd_against_exact_rationals(d, log_condition, seed):
     assert (residual <= 10 * d * np.finfo(float).eps * (np.abs(H) @ np.abs(x) + np.abs(b)).max()).all()
 
 
+@given(st.integers(2, 8), st.floats(6, 11), st.integers(0, 2**32 - 1))
+def test_the_residual_is_small_where_the_solution_is(d, log_condition, seed):
+    # H^-1 is large but x is not, since b = H x: multiplying by an inverse would lose a factor of the condition
+    rng = np.random.default_rng(seed)
+    H, X = spd(rng, d, 10**log_condition, scales=False), rng.integers(1, 5, size=(d, 2)).astype(float)
+    B = H @ X
+    for got, right in ((solve_spd(H, B), B), (solve_spd(H, B[:, 0]), B[:, 0])):
+        residual = np.abs((rational(H) @ rational(got) - rational(right)).astype(float))
+        assert residual.max() <= 10 * d * np.finfo(float).eps * (np.abs(H) @ np.abs(got)).max()
+
+
 @given(st.integers(1, 6), st.integers(-40, 40), st.integers(0, 2**32 - 1))
 def test_scaling_by_powers_of_four_changes_no_bit(d, power, seed):
     H = spd(np.random.default_rng(seed), d, 1e3)
@@ -167,11 +203,12 @@ def test_dyadic_matrices_are_inverted_without_a_rounding_error(backend):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_limit_is_d_eps_at_unit_diagonal(dtype):
-    # [[1, r], [r, 1]] has rcond (1 - r) / (1 + r); the units of the weights must not matter
+    # [[1, r], [r, 1]] has rcond (1 - r) / (1 + r), the limit is 2 eps; the units of the weights must not matter
     eps = np.finfo(dtype).eps
-    for gap, fits in ((16 * eps, True), (eps, False)):
-        for scale in (1.0, 2.0**20):
-            H = np.array([[1, (1 - gap) * scale], [(1 - gap) * scale, scale**2]], dtype=dtype)
+    for gap, fits in ((16 * eps, True), (2 * eps, False)):
+        for unit, scale in ((1.0, 1.0), (1.0, 2.0**20), (3.75, 1.0)):
+            H = unit * np.array([[1, (1 - gap) * scale], [(1 - gap) * scale, scale**2]], dtype=dtype)
+            H = H.astype(dtype)
             if fits:
                 assert np.isfinite(inv_spd(H)).all()
             else:
