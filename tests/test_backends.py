@@ -1,0 +1,216 @@
+"""Every public function on every kind of array: equal answers, the kind and dtype given back, nothing mixed.
+
+NumPy in float64 is the yardstick. The stand-in behaves as CuPy does where NumPy is kinder; array-api-strict
+(on its second device too) covers what it can: patterns, Grams, magnitude, Wanda, `Quadratic` and its kin.
+OBS and the definitions write in place by index arrays, which array-api-strict refuses.
+"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import refprune as rp
+import refprune.definitions as definitions
+from refprune.arrays import dtype_name
+from tests.methods.problems import condition, spd, with_dead
+from tests.stand_in import xp as stand_in
+
+METHODS = ("magnitude", "obd", "obs", "optimal_weights", "wanda")
+PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
+PATTERNS = {
+    "Unstructured": rp.Unstructured(sparsity=0.5),
+    "rows": rp.Unstructured(keep=3, scope="row"),
+    "NM": rp.NM(1, 4),
+    "Blocks": rp.Blocks(4, sparsity=0.5),
+    "Groups": rp.Groups(sparsity=0.5),
+    "columns": rp.Groups(sparsity=0.25, axis=1),
+    "partition": rp.Groups(keep=3, labels=np.arange(24).reshape(3, 8) % 7),
+}
+
+rng = np.random.default_rng(100)
+W = rng.normal(size=(3, 8)).astype("float32").astype(float) + 0.25
+G = with_dead(spd(rng, 7), [2])
+G = G.astype("float32").astype(float)  # the same problem in both precisions
+PRIOR = rng.random((3, 8)) < 0.9
+PRIOR[:, 0] = False
+
+
+def test_this_file_knows_every_public_name():
+    classes = {"NM", "Blocks", "Groups", "Unstructured", "Pruned", "__version__"}
+    assert set(rp.__all__) - classes <= {*METHODS, *PROBLEMS}
+
+
+def layer(backend, weight=W, gram=G):
+    return rp.LayerProblem(backend.asarray(weight), backend.asarray(gram))
+
+
+def same(backend, answer, weight, expected, gram=G):
+    """`answer` on `backend` is `expected` (NumPy, float64): masks and orders equal, numbers up to rounding."""
+    kind = type(backend.asarray(weight))
+    assert type(answer.weight) is type(answer.mask) is kind
+    assert dtype_name(answer.weight.dtype) == backend.dtype
+    assert dtype_name(answer.mask.dtype) == "bool"
+    assert_array_equal(backend.numpy(answer.mask), expected.mask)
+    # a solve on the support: 10 d eps cond |w|, with a factor for sums in other orders
+    slack = 1e3 * backend.eps * condition(gram) * np.abs(weight).max()
+    assert_allclose(backend.numpy(answer.weight), expected.weight, rtol=0, atol=slack)
+    assert np.all(backend.numpy(answer.weight)[~expected.mask] == 0)
+    if expected.objective is not None:
+        assert type(answer.objective) is float
+        assert_allclose(answer.objective, expected.objective, rtol=1e3 * backend.eps * condition(gram))
+    if expected.order is not None:
+        assert type(answer.order) is kind
+        assert_array_equal(backend.numpy(answer.order), expected.order)
+        assert_allclose(answer.trace, expected.trace, rtol=1e3 * backend.eps * condition(gram), atol=1e-30)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("name", ["magnitude", "wanda", "obd"])
+def test_one_shot_methods(backend, name, pattern):
+    """On array-api-strict too."""
+    if name == "magnitude":
+        answer, expected = rp.magnitude(backend.asarray(W), pattern), rp.magnitude(W, pattern)
+    else:
+        method = getattr(rp, name)
+        answer, expected = method(layer(backend), pattern), method(rp.LayerProblem(W, G), pattern)
+    same(backend, answer, W, expected)
+    assert_allclose(backend.numpy(answer.scores), expected.scores, rtol=8 * backend.eps)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("rule", ["heap", "sorted", "cumulative"])
+def test_obs_on_a_layer(cupy_like, pattern, rule):
+    answer = rp.obs(layer(cupy_like), pattern, allocation=rule)
+    same(cupy_like, answer, W, rp.obs(rp.LayerProblem(W, G), pattern, allocation=rule))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_obs_with_a_prior_mask_and_damping(cupy_like, pattern):
+    weight = np.where(PRIOR, W, 0)
+    if pattern is PATTERNS["rows"]:
+        pattern = rp.Unstructured(keep=2, scope="row")
+    answer = rp.obs(layer(cupy_like, weight), pattern, damp=0.25, mask=cupy_like.asarray(PRIOR))
+    same(cupy_like, answer, weight, rp.obs(rp.LayerProblem(weight, G), pattern, damp=0.25, mask=PRIOR))
+
+
+def test_obs_on_a_quadratic(cupy_like):
+    H, w = spd(np.random.default_rng(101), 8).astype("float32").astype(float), W[0]
+    g = np.array([0.5, -1, 0, 2, 1, 0.25, 0, -2])
+    labels = np.array([0, 0, 1, 1, 2, 2, 2, 3])
+    for arrays in ((H, w), (H, w, g), (np.diag(H).copy(), w)):
+        for pattern in (PATTERNS["Unstructured"], rp.NM(1, 2), rp.Groups(keep=2, labels=labels)):
+            answer = rp.obs(rp.Quadratic(*map(cupy_like.asarray, arrays)), pattern)
+            same(cupy_like, answer, w, rp.obs(rp.Quadratic(*arrays), pattern), H)
+
+
+def test_optimal_weights(cupy_like):
+    mask = cupy_like.asarray(PRIOR)
+    answer = rp.optimal_weights(layer(cupy_like), mask)
+    same(cupy_like, answer, W, rp.optimal_weights(rp.LayerProblem(W, G), PRIOR))
+
+
+def test_convolutions(cupy_like):
+    rng = np.random.default_rng(102)
+    weight = rng.normal(size=(4, 2, 1, 3)).astype("float32").astype(float)
+    grams = np.stack([spd(rng, 6), spd(rng, 6)]).astype("float32").astype(float)
+    for name in ("wanda", "obd", "obs"):
+        for pattern in (rp.Unstructured(sparsity=0.5), rp.NM(1, 2), rp.Blocks(2, keep=3), rp.Groups(keep=3)):
+            answer = getattr(rp, name)(layer(cupy_like, weight, grams), pattern)
+            expected = getattr(rp, name)(rp.LayerProblem(weight, grams), pattern)
+            same(cupy_like, answer, weight, expected, spd(rng, 6))
+
+
+def test_objectives(backend):
+    """The four functions of every problem, on array-api-strict too."""
+    H, g, w, v = G, W[1], W[0], W[2]
+    problems = {
+        "Quadratic": (rp.Quadratic, (H, w, g)),
+        "diagonal": (rp.Quadratic, (np.diag(H).copy(), w)),
+        "LeastSquares": (rp.LeastSquares, (H[:5], w[:5])),
+        "LayerProblem": (rp.LayerProblem, (W[:1], H)),
+    }
+    for make, arrays in problems.values():
+        mine, theirs = make(*map(backend.asarray, arrays)), make(*arrays)
+        for name, points in (("value", (v,)), ("gradient", (v,)), ("hvp", (v, g)), ("hessian", (v,))):
+            given = getattr(mine, name)(*map(backend.asarray, points))
+            expected = np.asarray(getattr(theirs, name)(*points))
+            assert given.ndim == expected.ndim
+            given = float(given) if given.ndim == 0 else backend.numpy(given)
+            scale = np.abs(expected).max() + np.abs(H).max() * np.abs(W).max()
+            assert_allclose(given, expected, rtol=0, atol=1e3 * backend.eps * scale)
+
+
+def test_grams(backend):
+    X = np.random.default_rng(103).normal(size=(10, 4)) + 1
+    accumulator = rp.GramAccumulator()
+    for part in (X[:3], X[3:3], X[3:]):
+        accumulator.update(backend.asarray(part))
+    # float64 sums of float32 products where the device has float64
+    assert_allclose(backend.numpy(accumulator.gram), X.T @ X / 10, rtol=0, atol=40 * backend.eps * 10)
+    problem = rp.LayerProblem.from_inputs(backend.asarray(W[:, :4]), backend.asarray(X))
+    assert_allclose(backend.numpy(problem.gram), X.T @ X / 10, rtol=0, atol=40 * backend.eps * 10)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_patterns(backend, pattern):
+    scores = np.abs(W)
+    mask = pattern.mask(backend.asarray(scores))
+    assert_array_equal(backend.numpy(mask), pattern.mask(scores))
+    assert pattern.admits(mask) is True
+
+
+def test_definitions(cupy_like):
+    given = [cupy_like.asarray(x) for x in (W, G)]
+    for name, rest in (
+        ("magnitude", None), ("wanda", (2,)), ("exact_obs", (9,)), ("exact_obs_nm", (1, 4)),
+        ("exact_obs_blocks", (2, 5, "sorted")), ("optimal_weights", None),
+    ):  # fmt: skip
+        definition = getattr(definitions, name)
+        if name == "magnitude":
+            mine, theirs = definition(given[0], 7), definition(W, 7)
+        elif name == "optimal_weights":
+            mine, theirs = (definition(*given, cupy_like.asarray(PRIOR)),), (definition(W, G, PRIOR),)
+        else:
+            mine, theirs = definition(*given, *rest), definition(W, G, *rest)
+        slack = 1e3 * cupy_like.eps * condition(G) * np.abs(W).max()
+        assert_allclose(cupy_like.numpy(mine[0]), theirs[0], rtol=0, atol=slack)
+        for m, t in zip(mine[1:], theirs[1:], strict=True):
+            assert_array_equal(cupy_like.numpy(m), t)
+
+
+def test_mixtures_are_refused():
+    device = stand_in.asarray
+    half = rp.Unstructured(sparsity=0.5)
+    for call in (
+        lambda: rp.LayerProblem(W, device(G)),
+        lambda: rp.Quadratic(device(G), W[0]),
+        lambda: rp.obs(rp.LayerProblem(device(W), device(G)), half, mask=PRIOR),
+        lambda: rp.optimal_weights(rp.LayerProblem(device(W), device(G)), PRIOR),
+        lambda: rp.optimal_weights(rp.LayerProblem(W, G), device(PRIOR)),
+    ):
+        with pytest.raises(TypeError, match="need arrays of one kind"):
+            call()
+
+
+def test_a_singular_matrix_raises_on_every_backend(cupy_like):
+    """CuPy's Cholesky answers NaN instead of raising; the methods raise all the same."""
+    ones = layer(cupy_like, W, np.ones((8, 8)))
+    with pytest.raises(np.linalg.LinAlgError, match=r"need a positive definite gram.*damp="):
+        rp.obs(ones, rp.Unstructured(sparsity=0.5))
+    with pytest.raises(np.linalg.LinAlgError, match=r"need a positive definite gram restricted.*damp="):
+        rp.optimal_weights(ones, cupy_like.asarray(PRIOR))
+
+
+def test_answers_do_not_alias_and_inputs_stay(cupy_like):
+    weight, gram, prior = cupy_like.asarray(W), cupy_like.asarray(G), cupy_like.asarray(PRIOR | True)
+    before = [cupy_like.numpy(x).copy() for x in (weight, gram, prior)]
+    for sparsity in (0, 0.5):
+        pattern = rp.Unstructured(sparsity=sparsity)
+        problem = rp.LayerProblem(weight, gram)
+        answers = [rp.magnitude(weight, pattern), rp.wanda(problem, pattern), rp.obd(problem, pattern),
+                   rp.obs(problem, pattern, mask=prior), rp.optimal_weights(problem, prior)]  # fmt: skip
+        for answer in answers:
+            answer.weight[0, 0] = 99.0
+            answer.mask[0, 0] = False
+    for array, old in zip((weight, gram, prior), before, strict=True):
+        assert_array_equal(cupy_like.numpy(array), old)
