@@ -1,5 +1,6 @@
 """The parts that a contract is made of, and how an answer climbs its ladder."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -24,14 +25,29 @@ class CheckSpec:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A small wrong version of the reference. It has the call of its contract.
+    """A small wrong version of the reference.
 
-    ``state`` says that the fault lives between calls, so the mistake is made anew for every run.
+    Attributes
+    ----------
+    name, summary : str
+        As the diagnosis says it.
+    call : callable
+        It has the call of its contract.
+    claims : dict
+        What an implementation with this mistake would claim.
+    shows : tuple of str
+        For mistakes whose numbers are right: (check that breaks, words of its explanation).
     """
 
     name: str
     summary: str
     call: Callable
+    claims: dict = field(default_factory=dict)
+    shows: tuple = ()
+
+    def fresh(self):
+        """The call, without anything that earlier calls left behind."""
+        return copy.deepcopy(self.call)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from .answer import Unreadable, read
 from .bounds import SOLVE
 
 DIAGNOSED = 25  # failing answers that the known mistakes are tried on
+SHOWN = 0.8  # share of the failing cases that must show a mistake of form
 APART = 100.0  # a mistake counts only where it differs from the reference by more than this many bounds
 
 
@@ -20,11 +21,13 @@ def fitting(contract, problem, view, answer) -> list:
 def near_reference(contract, problem, view, answer) -> bool:
     """True when the answer is within 100 bounds of the reference's: nothing can be told from it."""
     right = _called(contract, contract.reference, {name: _wide(value) for name, value in problem.items()})
-    return right is not None and view.expects != "error" and same(view, right, answer, APART)
+    return right is not None and same(view, right, answer, APART)
 
 
 def _fits(contract, mistake, problem, view, answer):
-    found = _called(contract, mistake.call, problem)
+    if mistake.shows:
+        return False  # its numbers are right
+    found = _called(contract, mistake.fresh(), problem)
     return found is not None and same(view, found, answer)
 
 
@@ -111,9 +114,22 @@ def agree(contract, failures, successes=()) -> list:
 
 
 def _passes(contract, mistake, problem, view):
-    found = _called(contract, mistake.call, {name: _wide(value) for name, value in problem.items()})
+    found = _called(contract, mistake.fresh(), {name: _wide(value) for name, value in problem.items()})
     if found is None:
         return False
     if found.weight is not None:
         found.weight = found.weight.astype(view.dtype)
     return all(check.outcome != "fail" for check in contract.climb(view, found))
+
+
+def shown(contract, failures) -> list:
+    """Names of the mistake of form that the failing checks show; `failures` lists the first one of each case."""
+    names = []
+    for mistake in contract.mistakes:
+        if mistake.shows:
+            check, words = mistake.shows
+            places = (check, "repeatable", "invariant")
+            found = sum(record.check in places and words in record.explanation for record in failures)
+            if found >= 3 and found >= SHOWN * len(failures):
+                names.append(mistake.name)
+    return names if len(names) == 1 else []

@@ -75,7 +75,9 @@ class GreedyView(View):
         if answer.mask is not None:
             return ~answer.mask.reshape(self.weight.shape)
         if answer.order is not None and self.weight.shape[0] == 1:
-            return np.isin(self.unit_names[self.unit_of], answer.order)[None, :]
+            gone = np.isin(self.unit_names[self.unit_of], answer.order)[None, :]
+            if not self.count_fault(gone):  # else the order is wrong, and its own check says so
+                return gone
         return self._among_zeros(answer.weight.reshape(self.weight.shape) == 0)
 
     def _among_zeros(self, zeros):

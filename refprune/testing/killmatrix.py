@@ -61,7 +61,7 @@ def kill_matrix(contract, examples=200, seed=0, dtype="float64") -> KillMatrix:
     contract = find(contract)
     counts, named, misnamed = {}, {}, {}
     for mistake in contract.mistakes:
-        report = run(mistake.call, contract, examples, seed, dtype, isolate=False)
+        report = run(mistake.fresh(), contract, examples, seed, dtype, isolate=False, claims=mistake.claims)
         first = {}
         for record in report.failures:
             first.setdefault(record.case, record.check)

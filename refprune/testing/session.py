@@ -9,7 +9,7 @@ import numpy as np
 from .cases import generate
 from .checks import ANSWERS, INVARIANT, REPEATABLE
 from .claims import check_claims
-from .diagnosis import agree
+from .diagnosis import agree, shown
 from .isolation import Runner
 from .judge import Refusal, find, judge
 from .make import LAYOUTS
@@ -100,7 +100,7 @@ def run(
     failing, passing = (
         [x for x in items if 4 < _size(x[0]) < LARGE] for items in (session.failing, session.passing)
     )
-    looks_like = agree(contract, failing, passing)
+    looks_like = agree(contract, failing, passing) or shown(contract, _first_failures(session.records))
     return Report(
         contract.name,
         implementation
@@ -124,6 +124,15 @@ def _settings(examples, seed, dtype, arrays, claims):
             f"need dtype to be one that is claimed ({', '.join(claims['dtypes'])}); got {dtype!r}"
         )
     return {"examples": examples, "seed": seed, "dtype": dtype, "arrays": arrays, "claims": claims}
+
+
+def _first_failures(records):
+    """The first failing record of every case."""
+    first = {}
+    for record in records:
+        if record.outcome == "fail":
+            first.setdefault(record.case, record)
+    return list(first.values())
 
 
 @dataclass

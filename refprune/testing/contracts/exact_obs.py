@@ -6,9 +6,10 @@ from refprune import definitions
 
 from ...patterns import prune_count
 from ..contract import Contract, Mistake
+from . import form_mistakes as form
 from . import greedy_build as build
 from . import greedy_mistakes as slip
-from .exact_obs_parts import AXES, BEST, GREEDY, LAYER_CHECKS, MOVES, shared_mistakes
+from .exact_obs_parts import AXES, BEST, GREEDY, LAYER_CHECKS, MOVES, layer_objective, shared_mistakes
 from .obs import DEAD, TIES, TOLERANCE
 
 
@@ -118,6 +119,8 @@ CONTRACT = Contract(
             "the number kept is int((1 - s) N)",
             count=lambda w, s: w.size - max(int((1 - s) * w.size), 0),
         ),
+        form.first_for_shape(_reference),
+        *form.of(_reference, ("weight", "mask"), lambda *a: _reference(*a)[1].all(), layer_objective),
     ),
     view=build.LayerView,
     flags=(*build.LAYER, *build.COUNTS),

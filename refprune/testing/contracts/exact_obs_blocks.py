@@ -6,9 +6,10 @@ from refprune import definitions
 
 from ...patterns import prune_count
 from ..contract import Contract, Mistake
+from . import form_mistakes as form
 from . import greedy_build as build
 from . import greedy_mistakes as slip
-from .exact_obs_parts import AXES, BEST, LAYER_CHECKS, MOVES
+from .exact_obs_parts import AXES, BEST, LAYER_CHECKS, MOVES, layer_objective
 from .obs import DEAD, TIES, TOLERANCE
 
 
@@ -63,6 +64,7 @@ CONTRACT = Contract(
         Mistake(
             "magnitude-mask", "the mask is by block norm; only the update is second order", _block_magnitude
         ),
+        *form.of(_reference, ("weight", "mask"), lambda *a: _reference(*a)[1].all(), layer_objective),
     ),
     view=build.BlockLayerView,
     flags=(*build.LAYER, *build.COUNTS, "NMRemainder"),

@@ -5,9 +5,10 @@ import numpy as np
 from refprune import definitions
 
 from ..contract import Contract, Mistake
+from . import form_mistakes as form
 from . import greedy_build as build
 from . import greedy_mistakes as slip
-from .exact_obs_parts import AXES, BEST, GREEDY, LAYER_CHECKS, MOVES, shared_mistakes
+from .exact_obs_parts import AXES, BEST, GREEDY, LAYER_CHECKS, MOVES, layer_objective, shared_mistakes
 from .obs import DEAD, TIES, TOLERANCE
 
 
@@ -82,6 +83,7 @@ CONTRACT = Contract(
             _nm_refit(_nm_at_once),
         ),
         Mistake("groups-along-rows", "groups run along the outputs, not the inputs", _nm_over_rows),
+        *form.of(_reference, ("weight", "mask"), lambda *a: _reference(*a)[1].all(), layer_objective),
     ),
     view=build.GroupedLayerView,
     flags=(*build.LAYER, *build.GROUPS),

@@ -44,3 +44,9 @@ def shared_mistakes(make):
         ),
         make("pruned-weights-move", "later updates move pruned weights again", stale=True, revive=True),
     )
+
+
+def layer_objective(pruned, weight, gram, *rest):
+    """``1/2 tr((V - W) G (V - W)^T)``."""
+    change = pruned - weight
+    return float((change @ gram * change).sum()) / 2

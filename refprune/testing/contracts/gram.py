@@ -6,6 +6,7 @@ from .. import checks, make, transforms
 from ..bounds import INPUT_EPS, PRODUCT
 from ..contract import CheckSpec, Contract, Mistake, failed, passed
 from ..views import View
+from . import form_mistakes as form
 
 FLAGS = (
     "UnequalBatches",
@@ -183,6 +184,12 @@ CONTRACT = Contract(
             lambda b: 2 * _plain(_stack(b), len(_stack(b))),
         ),
         Mistake("padding-counted", "short batches are padded and the padding is counted", _padded),
+        Mistake(
+            "sum-not-reset",
+            "the sum of an earlier call is added",
+            form.Kept(_reference, lambda old, new: old + new),
+        ),
+        *form.of(_reference, ("gram",), lambda batches: any(len(batch) == 0 for batch in batches)),
     ),
     view=GramView,
     flags=(*FLAGS, "WrongShape"),

@@ -7,6 +7,7 @@ from refprune import definitions
 from .. import checks, make, transforms
 from ..contract import Contract, Mistake
 from ..views import ScoreView
+from . import form_mistakes as form
 
 CHECKS = (*checks.BEFORE, checks.FORM, checks.COUNT, checks.RANKED, *checks.AFTER)
 FLAGS = (
@@ -141,6 +142,8 @@ TOPK = Contract(
         Mistake("keeps-the-smallest", "the mask is inverted: the smallest are kept", _smallest),
         Mistake("budget-per-row", "every row gets the same share of the budget", _per_row),
         Mistake("one-fewer", "the count is off by one", _one_fewer),
+        form.first_for_shape(definitions.topk_mask),
+        *form.of(definitions.topk_mask, ("mask",), lambda s, keep: keep == s.size),
     ),
     view=TopkView,
     flags=(*FLAGS, "WrongCount"),
@@ -180,6 +183,7 @@ NM = Contract(
         Mistake("strided-groups", "a group takes every (columns / m)-th entry", _nm_strided),
         Mistake("groups-over-flat-array", "groups straddle rows when columns do not fill them", _nm_flat),
         Mistake("threshold-in-group", "everything that ties with the n-th score is kept", _nm_threshold),
+        *form.of(definitions.nm_mask, ("mask",), lambda s, n, m: n == m),
         Mistake(
             "absolute-scores",
             "scores are compared by absolute value",

@@ -6,6 +6,7 @@ from refprune import definitions
 
 from .. import checks, transforms
 from ..contract import Contract, Mistake
+from . import form_mistakes as form
 from . import greedy_build as build
 from . import greedy_mistakes as slip
 
@@ -40,6 +41,25 @@ def _reference_groups(weight, hessian, groups, keep):
     count = len(np.unique(groups)) - keep
     weight, order = definitions.obs_groups(weight, hessian, groups, count)
     return weight, np.array(order, dtype=np.int64)
+
+
+def _objective(pruned, weight, hessian, *rest):
+    return float((pruned - weight) @ hessian @ (pruned - weight)) / 2
+
+
+def _saliencies(order, weight, hessian, keep):
+    return _increases(weight, hessian, np.arange(weight.size), order)
+
+
+def _group_saliencies(order, weight, hessian, groups, keep):
+    return _increases(weight, hessian, groups, order)
+
+
+def _increases(weight, hessian, groups, order):
+    """What each removal of `order` adds to the objective."""
+    masks = [~np.isin(groups, order[:k]) for k in range(len(order) + 1)]
+    sums = [_objective(definitions.optimal_weights(weight, hessian, mask), weight, hessian) for mask in masks]
+    return np.diff(np.array(sums))
 
 
 def _single(name, summary, change=None, **slips):
@@ -132,6 +152,8 @@ OBS = Contract(
         ),
         Mistake("order-reversed", "the order is reported backwards", _reversed_order),
         Mistake("order-of-kept", "the order lists what stays", _kept_reported),
+        form.first_for_shape(_reference),
+        *form.of(_reference, ("weight", "order"), lambda w, h, keep: keep == w.size, _objective, _saliencies),
     ),
     view=build.VectorView,
     flags=build.VECTOR,
@@ -211,6 +233,13 @@ OBS_GROUPS = Contract(
         _grouped("magnitude-order", "groups are ranked by their norm", score="magnitude"),
         Mistake("positions-for-labels", "the order lists positions, not labels", _labels_as_positions),
         Mistake("weights-for-groups", "single weights are removed, not groups", _counted_weights),
+        *form.of(
+            _reference_groups,
+            ("weight", "order"),
+            lambda w, h, groups, keep: keep == len(np.unique(groups)),
+            _objective,
+            _group_saliencies,
+        ),
     ),
     view=build.VectorView,
     flags=build.VECTOR,

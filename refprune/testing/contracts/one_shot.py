@@ -9,6 +9,7 @@ from .. import checks, make, transforms
 from ..bounds import PRODUCT
 from ..contract import Contract
 from ..views import ScoreView
+from . import form_mistakes as form
 from .one_shot_mistakes import MAGNITUDE, MAGNITUDE_NM, OBD, WANDA, WANDA_NM
 
 CHECKS = (
@@ -149,13 +150,18 @@ def _nm(scores, weight, n, m):
     return np.where(mask, weight, weight * 0), mask
 
 
+def _form(reference):
+    return form.of(reference, ("weight", "mask"), lambda *arguments: reference(*arguments)[1].all())
+
+
 def _contract(
     name, arguments, promises, readings, reference, mistakes, view, flags, shapes, build, axes, moves, example
 ):
     return Contract(
         name=name, arguments=arguments, returns=("weight", "mask"), promises=(*promises, *KEPT), readings=readings,
         tolerance=SUM_TEXT, ties="any choice among equal scores", reference=reference, checks=CHECKS,
-        mistakes=mistakes, view=view, flags=flags, shapes=shapes, build=build, axes=axes, transforms=moves,
+        mistakes=(*mistakes, *_form(reference)), view=view,
+        flags=flags, shapes=shapes, build=build, axes=axes, transforms=moves,
         example=example,
     )  # fmt: skip
 

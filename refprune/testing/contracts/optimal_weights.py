@@ -6,7 +6,9 @@ from refprune import definitions
 
 from .. import checks, make, transforms
 from ..contract import Contract, Mistake
+from . import form_mistakes as form
 from . import greedy_build as build
+from .exact_obs_parts import layer_objective
 
 CHECKS = (
     *checks.BEFORE,
@@ -161,6 +163,7 @@ CONTRACT = Contract(
         Mistake("first-mask-for-all-rows", "the first row's support is used for every row", _first_mask),
         Mistake("dead-inputs-zeroed", "kept dead inputs lose their weight", _dead_zeroed),
         Mistake("mask-inverted", "True is read as pruned", _inverted),
+        *form.of(definitions.optimal_weights, ("weight",), lambda w, g, mask: mask.all(), layer_objective),
     ),
     view=FixedMaskView,
     flags=(
