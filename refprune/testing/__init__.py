@@ -10,7 +10,7 @@ from .contracts import contracts
 from .judge import assert_pruned, verify
 from .killmatrix import KillMatrix, kill_matrix
 from .report import Record, Report
-from .session import replay_cases, run
+from .running import replay_cases, run
 from .verdict import Check, Verdict
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .judge import find
-from .session import run
+from .running import run
 
 
 @dataclass(frozen=True)

@@ -1,142 +1,24 @@
-"""A whole run: an implementation against one contract, on generated cases, in a process of its own."""
+"""One run's state: every case is called, judged, called again, transformed, recorded; failures are shrunk."""
 
-import json
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .cases import generate
 from .checks import ANSWERS, INVARIANT, REPEATABLE
-from .claims import check_claims
-from .diagnosis import agree, shown
 from .isolation import Runner
-from .judge import Refusal, find, judge
+from .judge import Refusal, judge
 from .make import LAYOUTS
-from .report import Record, Report
+from .report import Record
 from .shrink import shrink
 from .verdict import Check, worst
 
 TIMEOUTS, CRASHES = 3, 10  # after so many the rest of a contract is not run
-LARGE = 5000  # numbers in a problem; larger ones are not diagnosed
 SHRINKING = 30.0  # seconds
 FIXED = (*LAYOUTS, "Subnormal", "BeyondArithmetic")  # cases that are not transformed
 
 
-def run(
-    implementation,
-    contract,
-    examples=200,
-    seed=0,
-    dtype="float64",
-    arrays="numpy",
-    timeout=10.0,
-    isolate=True,
-    claims=None,
-    progress=None,
-    only=None,
-) -> Report:
-    """Judge an implementation on generated cases.
-
-    Parameters
-    ----------
-    implementation : str or callable
-        ``"module:function"``, or a callable; with `isolate` one that can be imported by its name.
-    contract : str
-        A name from ``testing.contracts``.
-    examples : int
-        Number of cases; every flag of the contract is on at least one, so a small number may grow.
-    seed : int
-        The cases are a function of seed, contract, dtype and claims alone.
-    dtype : str
-        ``"float64"``, ``"float32"`` or ``"float16"``.
-    arrays : str
-        ``"numpy"``, ``"torch"``, ``"jax"`` or ``"cupy"``: the kind of array the implementation is given.
-    timeout : float
-        Seconds for one call.
-    isolate : bool
-        Run the implementation in a process of its own. False: in this one, without a timeout.
-    claims : mapping, optional
-        Declared conventions, see ``refprune.testing.claims``.
-    progress : callable, optional
-        ``progress(done, total)`` after every case.
-    only : collection of int, optional
-        Numbers of the cases to run; all when None.
-
-    Returns
-    -------
-    Report
-
-    Raises
-    ------
-    ValueError
-        For an unknown contract, dtype, kind of array or claim, or a callable that cannot be imported.
-    refprune.testing.loading.LoadError
-        When the implementation cannot be loaded.
-
-    Examples
-    --------
-    >>> def topk_mask(scores, keep):
-    ...     return scores > np.sort(scores, axis=None)[-keep - 1]
-    >>> report = run(topk_mask, "topk-mask", examples=40, isolate=False)
-    >>> report.outcome, report.looks_like
-    ('fail', ['above-the-kth'])
-    """
-    contract, claims = find(contract), check_claims(claims)
-    settings = _settings(examples, seed, dtype, arrays, claims)
-    start = time.monotonic()
-    cases = [
-        case
-        for case in generate(contract, examples, seed, dtype, claims)
-        if only is None or case.number in only
-    ]
-    with Runner(implementation, arrays=arrays, isolate=isolate, timeout=timeout) as runner:
-        session = _Session(contract, runner, claims)
-        for done, case in enumerate(cases):
-            session.take(case)
-            if progress is not None:
-                progress(done + 1, len(cases))
-        smallest = session.shrunk()
-    failing, passing = (
-        [x for x in items if 4 < _size(x[0]) < LARGE] for items in (session.failing, session.passing)
-    )
-    looks_like = agree(contract, failing, passing) or shown(contract, _first_failures(session.records))
-    return Report(
-        contract.name,
-        implementation
-        if isinstance(implementation, str)
-        else getattr(implementation, "__name__", repr(implementation)),
-        settings,
-        session.records,
-        looks_like,
-        smallest,
-        time.monotonic() - start,
-    )
-
-
-def _settings(examples, seed, dtype, arrays, claims):
-    if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
-        raise ValueError(f"need examples to be an integer >= 1; got {examples!r}")
-    if dtype not in ("float16", "float32", "float64"):
-        raise ValueError(f"need dtype to be float16, float32 or float64; got {dtype!r}")
-    if "dtypes" in claims and dtype not in claims["dtypes"]:
-        raise ValueError(
-            f"need dtype to be one that is claimed ({', '.join(claims['dtypes'])}); got {dtype!r}"
-        )
-    return {"examples": examples, "seed": seed, "dtype": dtype, "arrays": arrays, "claims": claims}
-
-
-def _first_failures(records):
-    """The first failing record of every case."""
-    first = {}
-    for record in records:
-        if record.outcome == "fail":
-            first.setdefault(record.case, record)
-    return list(first.values())
-
-
 @dataclass
-class _Session:
+class Session:
     """The state of one run."""
 
     contract: object
@@ -240,8 +122,8 @@ class _Session:
         if answer is not None:
             self.failing.append((problem, view, answer))
         name = next(check.name for check in checks if check.outcome == "fail")
-        if self.broken is None or _size(problem) < self.broken[2]:
-            self.broken = (problem, name, _size(problem), view.expects, view.reason)
+        if self.broken is None or size(problem) < self.broken[2]:
+            self.broken = (problem, name, size(problem), view.expects, view.reason)
 
     def _record(self, case, checks):
         for check in checks:
@@ -286,7 +168,7 @@ def _arrays(value):
     return [item for item in items if isinstance(item, np.ndarray)]
 
 
-def _size(problem):
+def size(problem):
     return sum(array.size for value in problem.values() for array in _arrays(value))
 
 
@@ -309,19 +191,3 @@ def _equal_bits(first, second):
             and first.tobytes() == second.tobytes()
         )
     return first is second or bool(np.all(first == second))
-
-
-def replay_cases(text) -> tuple:
-    """(contract, settings, numbers of the failing cases) of a saved report, for `run(..., only=numbers)`.
-
-    Raises
-    ------
-    ValueError
-        When the text is not a report.
-    """
-    try:
-        saved = json.loads(text)
-        numbers = sorted({record["case"] for record in saved["records"] if record["outcome"] == "fail"})
-        return saved["contract"], saved["settings"], numbers
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"need a report written by `refprune check --json`; got {error}") from None
