@@ -1,11 +1,14 @@
 """Which known mistake gives this answer? A wrong name is worse than none, so a match must be exact to the bound."""
 
+from collections import Counter
+
 import numpy as np
 
 from .answer import Unreadable, read
 from .bounds import SOLVE
 
 DIAGNOSED = 25  # failing answers that the known mistakes are tried on
+MATCHED = 0.8  # share of the telling cases that a mistake must match; all of them when they are few
 SHOWN = 0.8  # share of the failing cases that must show a mistake of form
 APART = 100.0  # a mistake counts only where it differs from the reference by more than this many bounds
 
@@ -91,7 +94,7 @@ def _same_weights(view, a, b, factor):
 
 
 def agree(contract, failures, successes=()) -> list:
-    """Names of the mistake that gives the answer of every failure, at least 3 of them; none when two do.
+    """Names of the mistake that gives the answer of nearly every failure, at least 3; none when two do.
 
     `failures` and `successes` list (problem, view, answer). Only problems with one right answer count where there
     are enough of them: what comes of a singular matrix or a bad input is noise. Among several that fit, one that
@@ -103,11 +106,11 @@ def agree(contract, failures, successes=()) -> list:
     telling = [failure for failure in chosen if not near_reference(contract, *failure)]
     if len(telling) < 3:
         return []
-    left = list(contract.mistakes)
-    for problem, view, answer in telling:
-        left = [mistake for mistake in fitting(contract, problem, view, answer) if mistake in left]
-        if not left:
-            return []
+    counts = Counter(mistake.name for failure in telling for mistake in fitting(contract, *failure))
+    # another tie break may part the answers of the same mistake now and then
+    least = MATCHED * len(telling) if len(telling) >= 5 else len(telling)
+    all_of_them = [mistake for mistake in contract.mistakes if counts[mistake.name] == len(telling)]
+    left = all_of_them or [mistake for mistake in contract.mistakes if counts[mistake.name] >= least]
     for problem, view, _ in successes[: 2 * DIAGNOSED] if len(left) > 1 else ():
         left = [mistake for mistake in left if _passes(contract, mistake, problem, view)]
     return [mistake.name for mistake in left] if len(left) == 1 else []

@@ -31,6 +31,7 @@ def problems(contract, dtype="float64", flags=None):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from hypothesis import given
     >>> from refprune import testing
     >>> @given(problems("topk-mask"))
