@@ -8,6 +8,7 @@ import importlib
 import scipy.special
 
 from refprune.backends import (
+    Array,
     astype,
     blocks,
     cast,
@@ -32,6 +33,7 @@ from refprune.checks import boolean, exactly_symmetric, integer, real, symmetric
 from refprune.linear import cholesky, inv, inv_spd, solve, solve_spd
 
 __all__ = [
+    "Array",
     "argsort",
     "astype",
     "blocks",

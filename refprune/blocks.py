@@ -1,11 +1,14 @@
 """Patterns whose unit is more than one weight: blocks of consecutive inputs, and groups of any shape."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from math import prod
+from numbers import Real
 
 import numpy as np
 
 from refprune.arrays import (
+    Array,
     astype,
     boolean,
     dtype_name,
@@ -52,7 +55,7 @@ class Blocks:
     """
 
     size: int
-    sparsity: object = None
+    sparsity: Real | Decimal | None = None
     keep: int | None = None
     scope: str | None = None
 
@@ -69,7 +72,7 @@ class Blocks:
         per_row = positions * (inputs // self.size)
         return per_row if self.scope == "row" else rows * per_row, (rows, positions, inputs // self.size)
 
-    def labels(self, shape):
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The block of every weight, a NumPy int array of `shape`: row * blocks_per_row + index in the row.
 
         In a row, blocks are numbered by kernel position, then along the inputs.
@@ -77,11 +80,11 @@ class Blocks:
         _, spread = self._blocks(shape)
         return back(np.repeat(np.arange(prod(spread)).reshape(spread), self.size, axis=2), shape)
 
-    def removals(self, shape):
+    def removals(self, shape: tuple[int, ...]) -> int:
         """The number of blocks to prune in each scope (each row, or the layer) of a weight of `shape`."""
         return units_to_prune(self, self._blocks(shape)[0], self.scope or "layer")
 
-    def mask(self, scores, prior=None):
+    def mask(self, scores: Array, prior: Array | None = None) -> Array:
         """Keep the blocks with the largest sums of `scores`.
 
         Blocks that the boolean `prior` marks False as a whole are pruned first and counted; a weight that it
@@ -103,7 +106,7 @@ class Blocks:
         kept = back(kept, scores.shape)
         return kept if prior is None else xp.logical_and(kept, prior)
 
-    def admits(self, mask):
+    def admits(self, mask: Array) -> bool:
         """Whether `mask` prunes whole blocks, as many as the pattern asks for in every scope."""
         mask = to_numpy(boolean("mask", mask))
         count, (units, spread) = self.removals(mask.shape), self._blocks(mask.shape)
@@ -151,12 +154,18 @@ class Groups:
            [ True,  True, False]])
     """
 
-    sparsity: object = None
+    sparsity: Real | Decimal | None = None
     keep: int | None = None
     axis: int = 0
-    partition: object = None
+    partition: np.ndarray | None = None
 
-    def __init__(self, sparsity=None, keep=None, axis=0, labels=None):
+    def __init__(
+        self,
+        sparsity: Real | Decimal | None = None,
+        keep: int | None = None,
+        axis: int = 0,
+        labels: Array | None = None,
+    ):
         object.__setattr__(self, "sparsity", sparsity)
         object.__setattr__(self, "keep", keep)
         object.__setattr__(self, "axis", integer("axis", axis, least=0, most=1))
@@ -182,7 +191,7 @@ class Groups:
     def __hash__(self):
         return hash(self._key())
 
-    def labels(self, shape):
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The label of every weight, a NumPy int array of `shape`: its row, its column, or the one given."""
         rows, inputs, positions = dims(shape)
         lines = rows if self.axis == 0 else inputs
@@ -194,11 +203,11 @@ class Groups:
         along = labels[:, None, None] if self.axis == 0 else labels[None, :, None]
         return np.broadcast_to(along, (rows, inputs, positions)).reshape(shape).copy()
 
-    def removals(self, shape):
+    def removals(self, shape: tuple[int, ...]) -> int:
         """The number of groups to prune of a weight of `shape`."""
         return units_to_prune(self, len(np.unique(self.labels(shape))))
 
-    def mask(self, scores, prior=None):
+    def mask(self, scores: Array, prior: Array | None = None) -> Array:
         """Keep the groups with the largest sums of `scores`.
 
         Groups that the boolean `prior` marks False as a whole are pruned first and counted; a weight that it
@@ -221,7 +230,7 @@ class Groups:
         kept = xp.reshape(xp.take(prune(sums, count, zeros, "layer"), from_numpy(unit, scores)), scores.shape)
         return kept if prior is None else xp.logical_and(kept, prior)
 
-    def admits(self, mask):
+    def admits(self, mask: Array) -> bool:
         """Whether `mask` prunes whole groups, as many as the pattern asks for."""
         mask = to_numpy(boolean("mask", mask))
         count, labels = self.removals(mask.shape), self.labels(mask.shape)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
-from numbers import Rational
+from numbers import Rational, Real
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def exact_share(name, value):
     return share
 
 
-def prune_count(sparsity, total, rule="round"):
+def prune_count(sparsity: Real | Decimal, total: int, rule: str = "round") -> int:
     r"""How many of `total` units to prune at `sparsity`, computed without rounding.
 
     The sparsity is taken as the decimal that the user wrote (the one that ``repr`` shows), not as the binary

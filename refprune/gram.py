@@ -2,8 +2,8 @@
 
 from math import prod
 
-from refprune.arrays import astype, blocks, integer, namespace, real, swap, widest
-from refprune.unfold import output_size, pair, unfold
+from refprune.arrays import Array, astype, blocks, integer, namespace, real, swap, widest
+from refprune.unfold import Sides, output_size, pair, unfold
 
 CHUNK = 2**24  # entries of unfolded images held at once: 128 MiB in float64
 
@@ -54,7 +54,14 @@ class GramAccumulator:
            [1., 2.]])
     """
 
-    def __init__(self, kernel=None, stride=1, padding=0, dilation=1, groups=1):
+    def __init__(
+        self,
+        kernel: Sides | None = None,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        dilation: Sides = 1,
+        groups: int = 1,
+    ):
         self._options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         if kernel is None and self._options != {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}:
             raise ValueError(f"need a kernel with stride, padding, dilation or groups; got {self._options}")
@@ -65,7 +72,7 @@ class GramAccumulator:
         self._sum = None
         self.samples = 0
 
-    def update(self, batch):
+    def update(self, batch: Array) -> "GramAccumulator":
         """Add a batch (a Dask array is streamed block by block) and return the accumulator itself.
 
         A batch that raises leaves the accumulator as it was.
@@ -98,7 +105,7 @@ class GramAccumulator:
             yield unfold(piece, self._kernel, **self._options)
 
     @property
-    def gram(self):
+    def gram(self) -> Array:
         """The Gram of all samples so far, a new array."""
         if self.samples == 0:
             raise ValueError("need at least one sample for a Gram; got 0")

@@ -2,9 +2,10 @@
 
 from math import prod
 
-from refprune.arrays import cast, diagonal, exactly_symmetric, eye, integer, namespace, plain, real
+from refprune.arrays import Array, cast, diagonal, exactly_symmetric, eye, integer, namespace, plain, real
 from refprune.gram import GramAccumulator
 from refprune.quadratic import Quadratic
+from refprune.unfold import Sides
 
 
 class LayerProblem:
@@ -48,7 +49,7 @@ class LayerProblem:
     1.0
     """
 
-    def __init__(self, weight, gram):
+    def __init__(self, weight: Array, gram: Array):
         real("weight", weight, ndim=(2, 4))
         real("gram", gram, ndim=(2, 3))
         self.weight, self.gram = weight, exactly_symmetric("gram", gram)
@@ -63,7 +64,15 @@ class LayerProblem:
         self.matrix = namespace(*cast(weight, gram)).reshape(weight, (self.rows, self.columns))
 
     @classmethod
-    def from_inputs(cls, weight, inputs, stride=1, padding=0, dilation=1, groups=1):
+    def from_inputs(
+        cls,
+        weight: Array,
+        inputs: Array,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        dilation: Sides = 1,
+        groups: int = 1,
+    ) -> "LayerProblem":
         """The layer problem of `weight` on its `inputs`; the Gram is accumulated in float64.
 
         Parameters
@@ -79,20 +88,20 @@ class LayerProblem:
         accumulator = GramAccumulator(kernel, stride, padding, dilation, groups)
         return cls(weight, accumulator.update(inputs).gram)
 
-    def gram_of(self, row):
+    def gram_of(self, row: int) -> Array:
         """The Gram (columns, columns) of output `row`: the layer's, or that of the row's group."""
         row = integer("row", row, least=0, most=self.rows - 1)
         return self.gram if self.gram.ndim == 2 else self.gram[row // (self.rows // self.groups), ...]
 
-    def row(self, i):
+    def row(self, i: int) -> Quadratic:
         """The Quadratic of output `i`: Hessian `gram_of(i)` and that row of the matrix."""
         return Quadratic(self.gram_of(i), self.matrix[i, :])
 
-    def restore(self, matrix):
+    def restore(self, matrix: Array) -> Array:
         """`matrix` (rows, columns) in the shape of the weight."""
         return namespace(matrix).reshape(matrix, self.weight.shape)
 
-    def objective(self, v):
+    def objective(self, v: Array) -> Array:
         """The objective at `v` in the shape of the weight or the matrix; a scalar in units of the loss."""
         if tuple(v.shape) != (self.rows, self.columns):
             real("v", v, shape=tuple(self.weight.shape))
@@ -110,23 +119,23 @@ class LayerProblem:
         w, matrix, gram = cast(w, self.matrix, self.gram)
         return w - namespace(matrix).reshape(matrix, (self.rows * self.columns,)), gram
 
-    def value(self, w):
+    def value(self, w: Array) -> Array:
         """The objective at the flat `w` (rows * columns,)."""
         step, product = self._product(*self._step(w))
         return namespace(step, product).sum(step * product) / 2
 
-    def gradient(self, w):
+    def gradient(self, w: Array) -> Array:
         """The gradient `(V - W) G`, flat (rows * columns,)."""
         _, product = self._product(*self._step(w))
         return namespace(product).reshape(product, (self.rows * self.columns,))
 
-    def hvp(self, w, v):
+    def hvp(self, w: Array, v: Array) -> Array:
         """The product of the Hessian and the flat `v`, whatever `w`: every row times its Gram."""
         real("v", v, shape=(self.rows * self.columns,))
         _, product = self._product(*cast(v, self.gram))
         return namespace(product).reshape(product, (self.rows * self.columns,))
 
-    def hessian(self, w):
+    def hessian(self, w: Array) -> Array:
         """The Hessian, flat by flat, whatever `w`: the rows' Grams along the diagonal, zeros elsewhere."""
         (gram,) = cast(self.gram)
         size, share = self.rows * self.columns, max(self.rows // self.groups, 1)

@@ -1,5 +1,4 @@
-"""How a weight is laid out for a pattern (rows, inputs, kernel positions), and the cut that all patterns
-share."""
+"""How a weight is laid out for a pattern: rows, inputs, kernel positions; and the cut that patterns share."""
 
 from math import prod
 

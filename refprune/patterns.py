@@ -10,11 +10,13 @@ Source: counts and orientation are the conventions of refprune; N counts the *ke
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from math import prod
+from numbers import Real
 
 import numpy as np
 
-from refprune.arrays import boolean, concat, full, integer, namespace, smallest, to_numpy
+from refprune.arrays import Array, boolean, concat, full, integer, namespace, smallest, to_numpy
 from refprune.blocks import Blocks, Groups
 from refprune.counts import RULES, check_amount, prune_count, units_to_prune
 from refprune.layout import along_inputs, back, check_scope, dims, given, prune
@@ -54,7 +56,7 @@ class Unstructured:
            [False,  True]])
     """
 
-    sparsity: object = None
+    sparsity: Real | Decimal | None = None
     keep: int | None = None
     scope: str | None = None
     count_rule: str = "round"
@@ -67,12 +69,12 @@ class Unstructured:
         if self.keep is not None and self.count_rule != "round":
             raise ValueError(f"need count_rule 'round' with keep, which is a count; got {self.count_rule!r}")
 
-    def labels(self, shape):
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The unit of every weight, a NumPy int array of `shape`: its flat index."""
         dims(shape)
         return np.arange(prod(shape)).reshape(shape)
 
-    def removals(self, shape):
+    def removals(self, shape: tuple[int, ...]) -> int:
         """The number of weights to prune in each scope (each row, or the layer) of a weight of `shape`."""
         rows = self._rows(shape)
         return units_to_prune(self, prod(shape) // max(rows, 1), "row" if self.scope == "row" else "layer")
@@ -83,7 +85,7 @@ class Unstructured:
             raise ValueError("need scope 'layer' or 'row' for one array; got 'network'")
         return dims(shape)[0] if self.scope == "row" else 1
 
-    def mask(self, scores, prior=None):
+    def mask(self, scores: Array, prior: Array | None = None) -> Array:
         """Keep the largest `scores`; weights that `prior` marks False are pruned first, and counted."""
         scores, prior = given(scores, prior)
         xp, count, lines = namespace(scores), self.removals(scores.shape), self._rows(scores.shape)
@@ -93,7 +95,7 @@ class Unstructured:
         kept = prune(xp.reshape(scores, (lines, -1)), count, zeros, self.scope or "layer")
         return xp.reshape(kept, scores.shape)
 
-    def admits(self, mask):
+    def admits(self, mask: Array) -> bool:
         """Whether `mask` prunes exactly as many weights as the pattern asks for, in every scope."""
         mask = to_numpy(boolean("mask", mask))
         count, lines = self.removals(mask.shape), self._rows(mask.shape)
@@ -103,8 +105,7 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class NM:
-    """At most `n` kept weights in every `m` consecutive inputs of a row: `NM(2, 4)` keeps two, `NM(1, 4)`
-    one.
+    """At most `n` kept weights in every `m` consecutive inputs of a row; `NM(1, 4)` keeps one of four.
 
     Groups are aligned to the layer: inputs 0 to m - 1 are the first one. For a convolution weight they run
     along the input channels, at one kernel position.
@@ -150,7 +151,7 @@ class NM:
             )
         return inputs // self.m
 
-    def labels(self, shape):
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The group of every weight, a NumPy int array of `shape`; -1 in a remainder that stays dense.
 
         Groups are numbered row by row, in a row by kernel position, then along the inputs.
@@ -162,12 +163,12 @@ class NM:
         labels[:, :, : groups * self.m] = np.repeat(numbers, self.m, axis=2)
         return back(labels, shape)
 
-    def removals(self, shape):
+    def removals(self, shape: tuple[int, ...]) -> int:
         """The number of weights to prune in each group, m - n."""
         self._groups(dims(shape)[1])
         return self.m - self.n
 
-    def mask(self, scores, prior=None):
+    def mask(self, scores: Array, prior: Array | None = None) -> Array:
         """Keep the `n` largest `scores` of each group.
 
         Weights that the boolean `prior` marks False are pruned first, and never revived even where that
@@ -187,7 +188,7 @@ class NM:
         pruned = concat([xp.reshape(pruned, (*along.shape[:2], width)), zeros[:, :, width:]], axis=2)
         return back(xp.logical_not(xp.logical_or(pruned, zeros)), scores.shape)
 
-    def admits(self, mask):
+    def admits(self, mask: Array) -> bool:
         """Whether every group of `mask` keeps at most `n` weights (a remainder that stays dense is free)."""
         mask = to_numpy(boolean("mask", mask))
         labels = self.labels(mask.shape)

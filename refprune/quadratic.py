@@ -3,7 +3,7 @@ r"""Quadratic problems: a quadratic model of a loss, and least squares.
 Both are objectives over a flat vector; see `refprune.problems`.
 """
 
-from refprune.arrays import astype, cast, diagonal, exactly_symmetric, eye, namespace, real, swap
+from refprune.arrays import Array, astype, cast, diagonal, exactly_symmetric, eye, namespace, real, swap
 
 
 class Quadratic:
@@ -42,7 +42,7 @@ class Quadratic:
     array([-2., -1.])
     """
 
-    def __init__(self, hessian, weight, gradient=None):
+    def __init__(self, hessian: Array, weight: Array, gradient: Array | None = None):
         real("weight", weight, ndim=1)
         real("hessian", hessian, ndim=(1, 2))
         self.weight, self.g, d = weight, gradient, weight.shape[0]
@@ -55,7 +55,7 @@ class Quadratic:
         cast(*self._arrays)
 
     @property
-    def diagonal(self):
+    def diagonal(self) -> Array:
         """The diagonal of the Hessian, (d,)."""
         return self.H if self.H.ndim == 1 else diagonal(self.H)
 
@@ -65,25 +65,25 @@ class Quadratic:
         w, H, weight, *g = cast(w, *self._arrays)
         return H, w - weight, g[0] if g else None
 
-    def value(self, w):
+    def value(self, w: Array) -> Array:
         """The model at `w` (d,), a scalar in units of the loss."""
         H, step, g = self._at(w)
         xp = namespace(H, step)
         value = xp.sum(step * _times(H, step)) / 2
         return value if g is None else value + xp.sum(g * step)
 
-    def gradient(self, w):
+    def gradient(self, w: Array) -> Array:
         """The gradient `g + H (w - weight)`, (d,)."""
         H, step, g = self._at(w)
         return _times(H, step) if g is None else g + _times(H, step)
 
-    def hvp(self, w, v):
+    def hvp(self, w: Array, v: Array) -> Array:
         """The product of the Hessian and `v` (d,); the model's Hessian does not depend on `w`."""
         real("v", v, shape=(self.weight.shape[0],))
         H, v = cast(self.H, v)
         return _times(H, v)
 
-    def hessian(self, w):
+    def hessian(self, w: Array) -> Array:
         """The Hessian as a new (d, d) array, whatever `w`; a diagonal is filled up with zeros."""
         (H,) = cast(self.H)
         return eye(H.shape[0], H) * H if H.ndim == 1 else astype(H, H.dtype)
@@ -119,7 +119,7 @@ class LeastSquares:
     array([-2., -2.])
     """
 
-    def __init__(self, design, target):
+    def __init__(self, design: Array, target: Array):
         self.design = real("design", design, ndim=2)
         self.target = real("target", target, shape=(design.shape[0],))
         cast(design, target)
@@ -130,23 +130,23 @@ class LeastSquares:
         A, y, w = cast(self.design, self.target, w)
         return A, A @ w - y
 
-    def value(self, w):
+    def value(self, w: Array) -> Array:
         """Half the squared residual at `w` (d,), a scalar."""
         A, residual = self._residual(w)
         return namespace(A, residual).sum(residual * residual) / 2
 
-    def gradient(self, w):
+    def gradient(self, w: Array) -> Array:
         """The gradient `A^T (A w - y)`, (d,)."""
         A, residual = self._residual(w)
         return swap(A) @ residual
 
-    def hvp(self, w, v):
+    def hvp(self, w: Array, v: Array) -> Array:
         """`A^T A v` (d,) by two products, whatever `w`."""
         real("v", v, shape=(self.design.shape[1],))
         A, v = cast(self.design, v)
         return swap(A) @ (A @ v)
 
-    def hessian(self, w):
+    def hessian(self, w: Array) -> Array:
         """`A^T A` (d, d), whatever `w`."""
         (A,) = cast(self.design)
         return swap(A) @ A

@@ -1,9 +1,11 @@
 """Images to columns: the one `unfold`, for the Grams, the forward pass and the gradients of convolutions."""
 
-from refprune.arrays import concat, full, integer, namespace, real, transpose
+from refprune.arrays import Array, concat, full, integer, namespace, real, transpose
+
+Sides = int | tuple[int, int]  # for (height, width)
 
 
-def pair(name, value, least):
+def pair(name: str, value: Sides, least: int) -> tuple[int, int]:
     """Return `value`, an integer or a pair (height, width), as two ints of at least `least`."""
     if not isinstance(value, (tuple, list)):
         value = (value, value)
@@ -12,7 +14,9 @@ def pair(name, value, least):
     return tuple(integer(name, side, least=least) for side in value)
 
 
-def output_size(size, kernel, stride=1, padding=0, dilation=1):
+def output_size(
+    size: tuple[int, int], kernel: Sides, stride: Sides = 1, padding: Sides = 0, dilation: Sides = 1
+) -> tuple[int, int]:
     """The (height, width) of a convolution's output for images of `size` (height, width).
 
     Raises
@@ -29,7 +33,14 @@ def output_size(size, kernel, stride=1, padding=0, dilation=1):
     return tuple((r - e) // s + 1 for r, e, s in zip(room, extent, stride, strict=True))
 
 
-def unfold(images, kernel, stride=1, padding=0, dilation=1, groups=1):
+def unfold(
+    images: Array,
+    kernel: Sides,
+    stride: Sides = 1,
+    padding: Sides = 0,
+    dilation: Sides = 1,
+    groups: int = 1,
+) -> Array:
     r"""The patches that a convolution multiplies with its weight, one per row.
 
     With the weight's matrix form `W` (out, channels * kh * kw), the convolution is ``unfold(x) @ W.T``.
