@@ -53,6 +53,23 @@ def spread(count, paths, rule):
     return _joined(free, rows, paths)
 
 
+def short_paths(count, paths, lengths, rule):
+    """Which of `paths`, known up to some step of their `lengths`, may have to give more of `count` removals.
+
+    The heap takes removals in the order of the running maximum of the losses along their path, "cumulative" in
+    that of the running sum. Where the `count` smallest of these are known to be at most t, no path is followed
+    beyond its first step above t.
+    """
+    running = np.cumsum if rule == "cumulative" else np.maximum.accumulate
+    keys = [running(path.losses) for path in paths]
+    known = np.sort(np.concatenate([np.zeros(0), *keys]))
+    limit = known[count - 1] if 0 < count <= len(known) else np.inf
+    short = [
+        len(key) < m and not (len(key) and key[-1] > limit) for key, m in zip(keys, lengths, strict=True)
+    ]
+    return np.array(short, dtype=bool) & (count > 0)
+
+
 def separate(counts, paths):
     """Remove `counts[i]` units from path i; returns (order of units, losses), path after path."""
     order, losses = [], []

@@ -7,7 +7,8 @@ take no part in it.
 
 import numpy as np
 
-from refprune.methods.allocation import Path, check_budget, separate, spread
+from refprune.arrays import from_numpy
+from refprune.methods.allocation import Path, check_budget, separate, short_paths, spread
 from refprune.methods.weight_paths import Quota, weight_paths
 
 
@@ -20,17 +21,23 @@ def unstructured(view, pattern, prior, rule):
     count = pattern.removals(view.problem.weight.shape)
     living, dead = _census(view, prior)
     held = (~prior).sum(axis=1)
-    if pattern.scope == "row":
-        check_budget(count, held.max(initial=0), "row")
+    per_row = pattern.scope == "row"
+    check_budget(count, held.max(initial=0) if per_row else held.sum(), "row" if per_row else "layer")
+    inverses = [part.inverse() for part in view.parts]
+    if per_row:
         need = np.minimum(np.maximum(count - columns + living, 0), living)
-        return separate([count] * rows, _paths(view, prior, dead, need))
-    check_budget(count, held.sum(), "layer")
-    left = count - rows * columns + int(living.sum())
-    if rule == "sorted" and rows > 1 and left > 0:
-        need = living  # all step losses are ranked, so all are needed
-    else:
-        need = np.minimum(living, max(left, 0))
-    return spread(count, _paths(view, prior, dead, need), rule)
+        return separate([count] * rows, _paths(view, inverses, prior, dead, need))
+    left = max(count - rows * columns + int(living.sum()), 0)  # beyond the prior zeros and the dead
+    if rule == "sorted" and left:
+        return spread(count, _paths(view, inverses, prior, dead, living), rule)  # all losses are ranked
+    # somewhat more than an equal share for each row, then whole paths for those that may need more
+    guess = left if rows == 1 else min(left, 5 * left // (4 * max(rows, 1)) + 8)
+    paths = _paths(view, inverses, prior, dead, np.minimum(living, guess))
+    short = np.minimum(living, left) * short_paths(left, paths, living, rule)
+    if short.any():
+        longer = _paths(view, inverses, prior, dead, short)
+        paths = [long if need else path for long, path, need in zip(longer, paths, short, strict=True)]
+    return spread(count, paths, rule)
 
 
 def nm(view, pattern, prior, rule):
@@ -55,7 +62,8 @@ def nm(view, pattern, prior, rule):
                 taken.append(j)
         dead[row] = taken
     need = np.maximum(open_zeros, 0).sum(axis=1)
-    paths = _paths(view, prior, dead, need, (group, open_zeros))
+    inverses = [part.inverse() for part in view.parts]
+    paths = _paths(view, inverses, prior, dead, need, (group, open_zeros))
     return separate([len(path.prior) + len(path.dead) + len(path.units) for path in paths], paths)
 
 
@@ -69,38 +77,42 @@ def _census(view, prior):
     return living, dead
 
 
-def _paths(view, prior, dead, need, open_zeros=None):
+def _paths(view, inverses, prior, dead, need, open_zeros=None):
     """A `Path` of flat indices for every row, with `need[row]` removals beyond the free ones.
 
     `open_zeros` is (group of each column, zeros (rows, groups) to give beyond the prior ones) for N:M.
     """
     columns, paths = view.shape[1], []
-    for part in view.parts:
-        cut = slice(part.first, part.first + part.count)
-        inverse = part.inverse()
-        start = part.minimiser(inverse)
-        gone = ~prior[cut][:, part.living]  # (r, m)
-        held, free = gone.sum(axis=1), need[cut]
-        forced = np.full((part.count, held.max(initial=0)), -1)
-        for r in range(part.count):
-            forced[r, : held[r]] = np.flatnonzero(gone[r])
-        depth = min(int((held + free).max(initial=0)), len(part.living)) if free.any() else 0
-        quota = _quota(part, gone, held + free, *open_zeros) if open_zeros else None
-        taken, losses = weight_paths(start[:, None, :], inverse, part.floor, depth, forced, quota)
-        for r, row in enumerate(range(cut.start, cut.stop)):
-            own = slice(held[r], held[r] + free[r])
-            zeros = [row * columns + int(j) for j in np.flatnonzero(~prior[row])]
-            rest = [row * columns + j for j in dead[row]]
-            paths.append(
-                Path(zeros, rest, row * columns + part.living[taken[r, own]], view.losses(losses[r, own]))
-            )
+    for part, inverse in zip(view.parts, inverses, strict=True):
+        rows = np.arange(part.first, part.first + part.count)
+        walked = np.flatnonzero(need[rows] > 0)
+        taken, losses = _walk(part, inverse, walked, ~prior[rows], need[rows], open_zeros)
+        place = dict(zip(walked.tolist(), range(len(walked)), strict=True))
+        for r, row in enumerate(rows.tolist()):
+            units, costs = np.zeros(0, dtype=int), np.zeros(0)
+            if r in place:
+                held = np.count_nonzero(~prior[row, part.living])
+                own = slice(held, held + need[row])
+                units = row * columns + part.living[taken[place[r], own]]
+                costs = view.losses(losses[place[r], own])
+            zeros = (row * columns + np.flatnonzero(~prior[row])).tolist()
+            paths.append(Path(zeros, [row * columns + j for j in dead[row]], units, costs))
     return paths
 
 
-def _quota(part, gone, total, group, open_zeros):
-    """The `Quota` of the rows of `part`; the walk counts the forced removals, so they are given back."""
-    group = group[part.living]
-    zeros = open_zeros[part.first : part.first + part.count].copy()
-    for r in range(part.count):
-        np.add.at(zeros[r], group[gone[r]], 1)
-    return Quota(group, zeros, total)
+def _walk(part, inverse, walked, zeros, need, open_zeros):
+    """The columns (positions among the living) and losses of the rows `walked` of `part`."""
+    gone = zeros[walked][:, part.living]  # (r, m)
+    held, free = gone.sum(axis=1), need[walked]
+    forced = np.full((len(walked), held.max(initial=0)), -1)
+    for r in range(len(walked)):
+        forced[r, : held[r]] = np.flatnonzero(gone[r])
+    depth = min(int((held + free).max(initial=0)), len(part.living))
+    quota = None
+    if open_zeros:
+        group, left = open_zeros[0][part.living], open_zeros[1][part.first + walked]
+        for r in range(len(walked)):
+            np.add.at(left[r], group[gone[r]], 1)  # the walk counts the forced removals too
+        quota = Quota(group, left, held + free)
+    start = part.minimiser(inverse)[from_numpy(walked, inverse)]
+    return weight_paths(start[:, None, :], inverse, part.floor, depth, forced, quota)

@@ -44,7 +44,8 @@ def replay(weight, hessian, order, eps, groups=None, zeros=None):
     slack = 10 * eps * condition(hessian) * np.sqrt(weight @ hessian @ weight)
     d, gone = len(weight), []
     groups = np.zeros(d, dtype=int) if groups is None else groups
-    zeros = np.broadcast_to(d if zeros is None else zeros, max(groups, default=0) + 1)
+    zeros = d if zeros is None else zeros
+    zeros = zeros if np.ndim(zeros) else np.full(max(groups, default=0) + 1, zeros)
     for step, p in enumerate(order):
         spent = [groups[q] for q in gone]
         left = [q for q in range(d) if q not in gone and spent.count(groups[q]) < zeros[groups[q]]]
