@@ -29,7 +29,7 @@ def main() -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text.assemble(("$ ", "dim"), " ".join(["refprune", *COMMAND])))
     console.print(Text.from_ansi(done.stdout))
-    picture = console.export_svg(title="refprune")
+    picture = console.export_svg(title="refprune", unique_id="verdict")
     # rich names a font on a web server; the picture is to work without a network
     picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
     picture = picture.replace("Fira Code,", "Fira Code, DejaVu Sans Mono, Menlo, Consolas,")
