@@ -10,7 +10,7 @@ import refprune as rp
 import refprune.definitions as definitions
 from refprune.arrays import inv
 from refprune.definitions.obs import steps
-from refprune.methods import refit, removal
+from refprune.methods import refit, removal, walks, weight_paths
 from tests.methods.checks import removed_exactly, replay, stationary, truthful
 from tests.methods.problems import condition, exact_quadratics, fractions, layers, masks, spd, with_dead
 
@@ -496,6 +496,28 @@ def test_a_dead_input_more_and_its_weights_pruned_more_changes_nothing():
     assert_array_equal(answer.weight[:, living], base.weight)  # bit for bit
     assert not answer.mask[:, [0, 5]].any()
     assert answer.objective == pytest.approx(base.objective, rel=1e-14)  # its sum has more zeros
+
+
+@pytest.mark.parametrize("rule", ["heap", "cumulative"])
+@pytest.mark.parametrize("count", [1, 30, 100, 150])
+def test_rows_that_stop_early_change_nothing(count, rule, monkeypatch):
+    """Rows of very different scale: some give all their weights, some none, far from an equal share."""
+    rng = np.random.default_rng(28)
+    W, G = rng.normal(size=(4, 40)) * np.array([1.0, 64.0, 0.25, 1.0])[:, None], spd(rng, 40)
+    walked, original = [], weight_paths.weight_paths
+
+    def spy(weight, inverse, floor, depth, *rest):
+        walked.append((len(weight), depth))
+        return original(weight, inverse, floor, depth, *rest)
+
+    monkeypatch.setattr(walks, "weight_paths", spy)
+    answer = rp.obs(rp.LayerProblem(W, G), rp.Unstructured(keep=160 - count), allocation=rule)
+    V, mask = definitions.exact_obs(W, G, count, rule)
+    assert_array_equal(answer.mask, mask)
+    assert_allclose(answer.weight, V, rtol=0, atol=1e3 * EPS * condition(G) * np.abs(W).max() * 100)
+    if count == 30:
+        assert walked == [(4, 17), (1, 30)]  # 5/4 of an equal share and 8, then the one row that gives more
+        assert sorted((~mask).sum(axis=1).tolist())[-1] > 17
 
 
 def test_chunks_change_no_bit(monkeypatch):
