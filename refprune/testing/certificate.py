@@ -4,15 +4,15 @@ One row at a time. The state is the set of living units; the cost of unit B ther
 `r_B = sqrt(1/2 v_B^T ([A^-1]_BB)^-1 v_B)` with `A = H[living, living]` and `v` the best weights on the
 living set, both computed afresh from H and the original w, never by downdates. A removal passes when
 `r(chosen) <= min r + bound`. Without an order, orders of the answer's pruned units are searched, depth first
-over near-ties inside the pruned set; sets that were visited are remembered. Units that cost nothing (dead inputs,
-weights that are 0) go first without branching, for they move no other weight; and near-ties that do not interact
-(no path of nonzero entries of `A^-1` joins them) are not branched on, for the order among them changes no cost.
+over near-ties inside the pruned set; sets that were visited are remembered. Near-ties are not branched on where their
+order cannot matter: a unit that interacts with no other (dead inputs, rows of H that are zero off the diagonal)
+goes at once, and one weight that is 0 stands for all of them. Parts of a row that do not interact at all are
+replayed each by itself and merged like the rows of a layer (`refprune.testing.allocation`).
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from .bounds import unit_diagonal
 
@@ -41,7 +41,7 @@ class RowProblem:
         self.living_columns = np.diagonal(self.hessian) > 0
 
     def costs(self, removed: frozenset):
-        """`r` of every living unit after `removed` went, and their interaction component."""
+        """`r` of every living unit after `removed` went, and the units that interact with no other."""
         if removed not in self._costs:
             self._costs[removed] = self._compute(removed)
         return self._costs[removed]
@@ -51,32 +51,26 @@ class RowProblem:
         columns = np.flatnonzero(self.living_columns & ~gone)
         living = [u for u in range(self.units) if u not in removed]
         r = dict.fromkeys(living, 0.0)  # a unit of dead inputs costs nothing
-        part = {u: -1 - u for u in living}
+        label = self.unit_of[columns]
+        alone = set(living) - set(label.tolist())
         if columns.size == 0:
-            return r, part
+            return r, alone
         unit, scale = unit_diagonal(self.hessian[np.ix_(columns, columns)])
         inverse = np.linalg.inv(unit)
         lost = np.flatnonzero(self.living_columns & gone)
         pull = self.hessian[np.ix_(columns, lost)] @ self.w[lost] / scale
         v = self.w[columns] * scale + inverse @ pull  # best weights on the living set, times scale
-        label = self.unit_of[columns]
-        joined = np.abs(inverse) > 64 * np.finfo(float).eps * np.sqrt(
-            np.outer(inverse.diagonal(), inverse.diagonal())
-        )
-        pieces = connected_components(joined, directed=False)[1]
         if np.unique(label).size == label.size:  # every unit is one column
             found = np.abs(v) / np.sqrt(2 * inverse.diagonal())
             r.update(zip(label.tolist(), found.tolist(), strict=True))
         else:
             for u in np.unique(label):
                 at = label == u
-                r[int(u)] = float(
-                    np.sqrt(max(0.5 * v[at] @ np.linalg.solve(inverse[np.ix_(at, at)], v[at]), 0.0))
-                )
-        part.update(zip(label.tolist(), pieces.tolist(), strict=True))
-        if np.unique(label).size < label.size:  # a unit of several columns joins their pieces
-            part.update(_joined_units(label, pieces))
-        return r, part
+                cost = 0.5 * v[at] @ np.linalg.solve(inverse[np.ix_(at, at)], v[at])
+                r[int(u)] = float(np.sqrt(max(cost, 0.0)))
+        joined = (unit != 0) & (label[:, None] != label[None, :])
+        alone |= {int(u) for u in np.unique(label) if not joined[label == u].any()}
+        return r, alone
 
     def candidates(self, removed: frozenset):
         """Living units that may still go."""
@@ -97,17 +91,6 @@ class RowProblem:
         outside = any(u not in chosen_set for u in costs)
         true_tie = spread <= self.own
         return len(costs) < 2 or true_tie or not outside or spread > self.bound
-
-
-def _joined_units(label, pieces):
-    units = np.unique(label)
-    count = max(int(pieces.max()) + 1, 1)
-    edges = np.zeros((count, count), bool)
-    for u in units:
-        own = pieces[label == u]
-        edges[own[0], own] = True
-    whole = connected_components(edges, directed=False)[1]
-    return {int(u): int(whole[pieces[label == u][0]]) for u in units}
 
 
 @dataclass(frozen=True)
@@ -149,10 +132,13 @@ def _next(row, removed):
     return min(rest) if rest else None
 
 
-def replay_set(row: RowProblem, pruned) -> RowResult:
-    """Search an order of the units `pruned` in which every removal is a cheapest candidate."""
+def replay_set(row: RowProblem, pruned, every=False) -> RowResult:
+    """Search an order of the units `pruned` in which every removal is a cheapest candidate.
+
+    The first order found ends the search, unless `every` asks for the range of `low` and `high` over all of them.
+    """
     pruned = frozenset(pruned)
-    search = _Search(row, pruned)
+    search = _Search(row, pruned, every)
     best = search.best(frozenset())
     if search.nodes > NODES and best is None:
         return RowResult("undecided", next=_next(row, pruned))
@@ -165,8 +151,8 @@ def replay_set(row: RowProblem, pruned) -> RowResult:
 class _Search:
     """Depth-first search over near-ties, with the sets that were visited remembered."""
 
-    def __init__(self, row, pruned):
-        self.row, self.pruned = row, pruned
+    def __init__(self, row, pruned, every=False):
+        self.row, self.pruned, self.every = row, pruned, every
         self.seen, self.nodes, self.deepest = {}, 0, None
 
     def best(self, removed):
@@ -206,14 +192,16 @@ class _Search:
                 low, high, order, rest_decided = rest
                 cost = costs[unit]
                 found.append((max(low, cost), max(high, cost), (unit, *order), decided and rest_decided))
+                if not self.every or self.nodes > NODES:
+                    break
         if not found:
             return None
         first = min(found, key=lambda item: item[0])
         return first[0], max(item[1] for item in found), first[2], any(item[3] for item in found)
 
     def _options(self, removed):
-        """The pruned units that are near-cheapest here, one interaction component of them, cheapest first."""
-        r, part = self.row.costs(removed)
+        """The pruned units that are near-cheapest here, less those whose order among them cannot matter."""
+        r, alone = self.row.costs(removed)
         costs = {u: r[u] for u in self.row.candidates(removed)}
         if not costs:
             return [], costs
@@ -225,13 +213,8 @@ class _Search:
                 chosen = min(inside, key=costs.get)
                 self.deepest = (len(removed), chosen, costs[chosen], cheapest, costs[cheapest])
             return [], costs
-        free = [
-            u for u in near if costs[u] <= self.row.own
-        ]  # dead inputs and weights that are 0 change no cost
-        if free:
-            return free[:1], costs
-        components = {}
-        for u in near:
-            components.setdefault(part[u], []).append(u)
-        smallest = min(components.values(), key=lambda units: (len(units), min(costs[u] for u in units)))
-        return sorted(smallest, key=costs.get), costs
+        lone = [u for u in near if u in alone]
+        if lone:  # removing one that interacts with none changes no cost: it may as well go now
+            return lone[:1], costs
+        free = [u for u in near if costs[u] <= self.row.own]  # weights that are 0: one stands for all of them
+        return free[:1] + sorted((u for u in near if u not in free), key=costs.get), costs

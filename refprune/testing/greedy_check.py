@@ -1,10 +1,12 @@
-"""The greedy rung: replay every row, then the allocation of the budget over the rows."""
+"""The greedy rung: replay the removals, then the spreading of the budget over the rows."""
 
 from .allocation import heap_misfit, ranked_misfit
 from .certificate import replay_order, replay_set
 from .contract import failed, undecided
 from .greedy_view import require_order
 from .verdict import Check
+
+HIDDEN = "at some step rounding covers every candidate"
 
 
 def greedy(view, answer):
@@ -13,59 +15,85 @@ def greedy(view, answer):
         return Check("", "not run", None, None, view.reason)
     pruned = view.unit_sets(view.pruned(answer))
     units = len(view.unit_names) * len(pruned)
-    if sum(map(len, pruned)) in (0, units) and answer.order is None:
-        return None  # nothing or everything went: there was no choice
     if answer.order is not None and len(pruned) == 1:
-        results = [replay_order(view.rows[0], require_order(answer, view))]
-    else:
-        results = [replay_set(row, units) for row, units in zip(view.rows, pruned, strict=True)]
+        return _of_rows(view, [replay_order(view.rows[0], require_order(answer, view))])
+    if sum(map(len, pruned)) in (0, units):
+        return None  # nothing or everything went: there was no choice
+    if view.group is None and view.allocation == "heap":
+        return _of_parts(view, pruned)
+    return _of_rows(view, [replay_set(row, units) for row, units in zip(view.rows, pruned, strict=True)])
+
+
+def _of_rows(view, results):
+    """Rows replayed whole: N:M, a given order, the rules that rank whole paths."""
     for number, result in enumerate(results):
         if result.outcome == "fail":
-            return _broken(view, number, result)
-    if len(results) > 1 and view.group is None:
-        misfit = _misfit(view, results)
+            return _broken(view, number, range(len(view.unit_names)), view.rows[number], result)
+    if len(results) > 1 and view.group is None and all(result.order or result.low == 0 for result in results):
+        misfit = ranked_misfit(view.rows, results, view.allocation)
+        if misfit is not None:
+            text = f"row {misfit.over} has not as many of the smallest losses as the rule gives it"
+            gap = abs(misfit.over_cost - misfit.under_cost)
+            return failed(f"the {view.allocation} allocation is broken: {text}", gap, misfit.bound)
+    return _decided(results)
+
+
+def _of_parts(view, pruned):
+    """One heap over all parts of all rows that do not interact."""
+    results = []
+    for number, members, part in view.parts:
+        own = [i for i, unit in enumerate(members) if int(unit) in pruned[number]]
+        result = replay_set(part, own, every=len(view.parts) > 1)
+        if result.outcome == "fail":
+            return _broken(view, number, members, part, result)
+        results.append(result)
+    if len(results) > 1:
+        misfit = heap_misfit([part for _, _, part in view.parts], results)
         if misfit is not None:
             return _unfair(view, misfit)
-    if any(result.outcome == "undecided" for result in results):
-        return undecided("at some step rounding covers every candidate")
-    return None
+    return _decided(results)
 
 
-def _misfit(view, results):
-    if view.allocation == "heap":
-        return heap_misfit(view.rows, results)
-    if any(result.outcome == "undecided" and not result.order for result in results):
-        return None
-    return ranked_misfit(view.rows, results, view.allocation)
+def _decided(results):
+    return undecided(HIDDEN) if any(result.outcome == "undecided" for result in results) else None
 
 
-def _broken(view, number, result):
-    row = view.rows[number]
-    where = f"row {number}, " if view.weight.shape[0] > 1 else ""
+def _where(view, number):
+    return f"row {number}, " if view.weight.shape[0] > 1 else ""
+
+
+def _broken(view, number, members, row, result):
+    where = _where(view, number)
     if result.broken is None:
         return failed(f"{where}no order of the pruned {view.unit_word}s is greedy")
     step, chosen, cost, cheapest, least = result.broken
-    name = view.unit_names
+    removed = f"{where}step {step} removed {view.unit_word} {view.unit_names[members[chosen]]}"
     if cheapest is None or cost != cost:
-        return failed(f"{where}step {step} removed {view.unit_word} {name[chosen]}, which may not go then")
+        return failed(f"{removed}, which may not go then")
     gap = cost - least
-    times = gap / row.bound if row.bound > 0 else float("inf")
     text = (
-        f"{where}step {step} removed {view.unit_word} {name[chosen]} (saliency {cost**2:.4g}); "
-        f"{view.unit_word} {name[cheapest]} cost {least**2:.4g}; the gap is {times:.1g} times what rounding explains"
+        f"{removed} (saliency {cost**2:.4g}); {view.unit_word} {view.unit_names[members[cheapest]]} cost "
+        f"{least**2:.4g}; the gap is {_times(gap, row.bound)} times what rounding explains"
     )
     return failed(text, gap, row.bound)
 
 
 def _unfair(view, misfit):
-    if misfit.over == misfit.under:
+    (over, _, _), (under, members, _) = view.parts[misfit.over], view.parts[misfit.under]
+    gap = misfit.over_cost - misfit.under_cost
+    times = f"the gap is {_times(gap, misfit.bound)} times what rounding explains"
+    if over == under:
         text = (
-            f"row {misfit.over} has not as many of the smallest losses as the {view.allocation} rule gives it"
+            f"{_where(view, over)}a removal cost {misfit.over_cost**2:.4g} while one among {view.unit_word}s "
+            f"{', '.join(str(view.unit_names[unit]) for unit in members[:8])} cost {misfit.under_cost**2:.4g}; {times}"
         )
-    else:
-        text = (
-            f"row {misfit.over} paid {misfit.over_cost**2:.4g} for a removal while row {misfit.under} "
-            f"offered one for {misfit.under_cost**2:.4g}"
-        )
-    gap = abs(misfit.over_cost - misfit.under_cost)
+        return failed(text, gap, misfit.bound)
+    text = (
+        f"row {over} paid {misfit.over_cost**2:.4g} for a removal while row {under} offered one for "
+        f"{misfit.under_cost**2:.4g}; {times}"
+    )
     return failed(f"the {view.allocation} allocation is broken: {text}", gap, misfit.bound)
+
+
+def _times(gap, bound):
+    return f"{gap / bound:.1g}" if bound > 0 else "inf"

@@ -3,9 +3,10 @@
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from .answer import Unreadable
-from .bounds import GREEDY, condition, condition_limit, is_singular
+from .bounds import GREEDY, condition, condition_limit, is_singular, unit_diagonal
 from .certificate import RowProblem
 from .views import View
 
@@ -46,7 +47,9 @@ class GreedyView(View):
                     "free", f"H has a zero at ({column}, {column}) beside nonzero entries: it is indefinite"
                 )
         living = self.hessian[np.ix_(self.living, self.living)]
-        if is_singular(living, self.eps):
+        if living.size and np.linalg.eigvalsh(unit_diagonal(living)[0])[0] < -living.shape[0] * self.eps:
+            self.expect("free", "the living part of H is indefinite")
+        elif is_singular(living, self.eps):
             self.expect("free", "the living part of H is singular to rounding")
         elif self.condition > condition_limit(self.eps):
             self.expect(
@@ -69,6 +72,26 @@ class GreedyView(View):
             bound, own = GREEDY * self.eps * size + floor, 4 * np.finfo(float).eps * size
             rows.append(RowProblem(w, self.hessian, self.unit_of, bound, own, self.group, self.quota))
         return rows
+
+    @cached_property
+    def parts(self):
+        """(row number, units, `RowProblem` of these units) of the parts of H that do not interact, in every row."""
+        units = len(self.unit_names)
+        joined = np.zeros((units, units), bool)
+        at, other = np.nonzero(self.hessian)
+        joined[self.unit_of[at], self.unit_of[other]] = True
+        labels = connected_components(joined, directed=False)[1]
+        found = []
+        for number, row in enumerate(self.rows):
+            for label in range(labels.max() + 1):
+                members = np.flatnonzero(labels == label)
+                columns = np.flatnonzero(np.isin(self.unit_of, members))
+                own = np.searchsorted(members, self.unit_of[columns])
+                part = RowProblem(
+                    row.w[columns], row.hessian[np.ix_(columns, columns)], own, row.bound, row.own
+                )
+                found.append((number, members, part))
+        return found
 
     def pruned(self, answer):
         """The answer's pruned entries (rows, d); from the order, else chosen among the zeros, when it gave no mask."""

@@ -1,7 +1,10 @@
 """The contract's own mutation test: every known mistake against every check."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
+
+import numpy as np
 
 from .judge import find
 from .running import run
@@ -61,7 +64,11 @@ def kill_matrix(contract, examples=200, seed=0, dtype="float64") -> KillMatrix:
     contract = find(contract)
     counts, named, misnamed = {}, {}, {}
     for mistake in contract.mistakes:
-        report = run(mistake.fresh(), contract, examples, seed, dtype, isolate=False, claims=mistake.claims)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a mistake may divide by zero or average nothing
+            report = run(
+                mistake.fresh(), contract, examples, seed, dtype, isolate=False, claims=mistake.claims
+            )
         first = {}
         for record in report.failures:
             first.setdefault(record.case, record.check)

@@ -92,6 +92,7 @@ CONTRACT = Contract(
     checks=LAYER_CHECKS,
     mistakes=(
         *shared_mistakes(_layer),
+        _refitted("stale-order", "removals are ranked with a stale inverse, then refitted", stale=True),
         _refitted("obd-order", "removals are ranked by w^2 G_pp, as OBD does", score="obd-order"),
         _refitted("magnitude-order", "the rows' removals are ranked by |w|", score="magnitude-order"),
         _layer("same-count-in-every-row", "every row loses the same number of weights", spread="even"),

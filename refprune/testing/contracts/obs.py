@@ -70,11 +70,13 @@ def _single(name, summary, change=None, **slips):
     return Mistake(name, summary, call)
 
 
-def _refitted(name, summary, score):
+def _refitted(name, summary, score="saliency", stale=False):
     """The order of another method, with the best weights on its support."""
 
     def call(weight, hessian, keep):
-        order = slip.removed(weight, slip.surgeon(weight, hessian, weight.size - keep, score=score))[1]
+        order = slip.removed(
+            weight, slip.surgeon(weight, hessian, weight.size - keep, score=score, stale=stale)
+        )[1]
         return definitions.optimal_weights(weight, hessian, ~np.isin(np.arange(weight.size), order)), order
 
     return Mistake(name, summary, call)
@@ -118,6 +120,7 @@ OBS = Contract(
         _single("no-update", "the survivors are not updated", update=0.0),
         _single("update-sign", "the update has the wrong sign", update=-1.0),
         _single("half-update", "a factor 1/2 has slipped into the update", update=0.5),
+        _refitted("stale-order", "removals are ranked with a stale inverse, then refitted", stale=True),
         _refitted("obd-order", "removals are ranked by w^2 H_pp, as OBD does", "obd-order"),
         _refitted("magnitude-order", "removals are ranked by |w|", "magnitude-order"),
         _single(
