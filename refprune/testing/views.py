@@ -144,7 +144,8 @@ class ScoreView(View):
         pruned = np.zeros(zeros.shape, bool)
         for label, count in enumerate(self.counts):
             at = np.flatnonzero((self.scope == label).ravel() & zeros.ravel())
-            pruned.flat[at[np.argsort(self.scores.ravel()[at], kind="stable")][:count]] = True
+            was_zero = self.original.ravel()[at] == 0  # what was not zero before must have been pruned
+            pruned.flat[at[np.lexsort((self.scores.ravel()[at], was_zero))][:count]] = True
         return pruned
 
     def count_fault(self, pruned):
