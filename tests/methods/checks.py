@@ -9,6 +9,8 @@ import numpy as np
 
 from tests.methods.problems import condition
 
+EPS = 2.0**-52
+
 
 def removed_exactly(weight, mask, count):
     """`count` weights are pruned, and each of them is exactly zero."""
@@ -92,3 +94,53 @@ def lowest_first(scores, mask):
         for value in np.unique(score):
             tied = kept[score == value]
             assert (np.diff(tied.astype(int)) >= 0).all(), f"of equal scores {value} a later one was pruned"
+
+
+def certify(W, G, answer, eps=EPS, **nm):
+    """Each row of an answer, given its order: greedy, stationary; and the layer's numbers are true."""
+    columns = W.shape[1]
+    removed_exactly(answer.weight, answer.mask, len(answer.order))
+    assert sorted(answer.order.tolist()) == np.flatnonzero(~answer.mask).tolist()
+    for i in range(len(W)):
+        replay(W[i], G, [p % columns for p in answer.order.tolist() if p // columns == i], eps, **nm)
+        stationary(W[i], G, answer.weight[i], answer.mask[i], eps)
+    D = answer.weight.astype(float) - W
+    total = np.sum(W @ G * W) / 2
+    truthful(np.sum(D @ G * D) / 2, answer.objective, answer.trace, W.size * total, eps, condition(G))
+
+
+def certify_units(W, G, answer, labels, count, eps=EPS):
+    """Whole units are gone, the rest is optimal, and every removal was the cheapest unit of its moment."""
+    flat = labels.ravel()
+    mask = answer.mask
+    assert len(answer.order) == count, f"{len(answer.order)} units are gone, {count} were asked for"
+    removed_exactly(answer.weight, mask, np.isin(flat, answer.order).sum())
+    for i in range(len(W)):
+        stationary(W[i], G, answer.weight[i], mask[i], eps)
+    replay_units(W.ravel(), np.kron(np.eye(len(W)), G), flat, answer.order.tolist(), eps)
+    D = answer.weight.astype(float) - W
+    total = np.sum(W @ G * W) / 2
+    truthful(np.sum(D @ G * D) / 2, answer.objective, answer.trace, W.size * total, eps, condition(G))
+
+
+def replay_units(w, H, labels, order, eps):
+    """The roots of the costs, from a fresh inverse at every step; dead units first."""
+    slack = 10 * eps * condition(H) * np.sqrt(w @ H @ w)
+    left = sorted(set(labels.tolist()))
+    for step, label in enumerate(order):
+        A = np.flatnonzero(np.isin(labels, left) & (np.diag(H) > 0))
+        G = np.linalg.inv(H[np.ix_(A, A)])
+        v = G @ (H[A] @ w)
+        roots = {}
+        for unit in left:
+            B = np.flatnonzero(labels[A] == unit)
+            roots[unit] = (
+                np.sqrt(max(v[B] @ np.linalg.solve(G[np.ix_(B, B)], v[B]) / 2, 0)) if len(B) else -1.0
+            )
+        best = min(left, key=roots.get)
+        if roots[best] < 0:
+            assert label == best, f"step {step} removed unit {label} before the dead unit {best}"
+        assert roots[label] <= roots[best] + slack, (
+            f"step {step} removed unit {label} at {roots[label]:.6g}; unit {best} cost {roots[best]:.6g}"
+        )
+        left.remove(label)

@@ -83,3 +83,20 @@ def exact_quadratics(draw, columns=(1, 5)):
 def masks(size):
     """Boolean arrays of `size`."""
     return st.lists(st.booleans(), min_size=size, max_size=size).map(lambda kept: np.array(kept, dtype=bool))
+
+
+PARTITIONS = {
+    "rows": lambda rng, r, d: {"axis": 0},
+    "columns": lambda rng, r, d: {"axis": 1},
+    "sets of rows": lambda rng, r, d: {"axis": 0, "labels": rng.integers(-1, 2, size=r)},
+    "sets of columns": lambda rng, r, d: {"axis": 1, "labels": rng.integers(0, 3, size=d)},
+    "sets in rows": lambda rng, r, d: {
+        "labels": rng.integers(0, 3, size=(r, d)) + 10 * np.arange(r)[:, None]
+    },
+    "anything": lambda rng, r, d: {"labels": rng.integers(0, 5, size=(r, d))},
+    "tiles": lambda rng, r, d: {"labels": np.arange(r)[:, None] // 2 * d + np.arange(d) // 2},
+}
+
+
+def scores_of(name, W, G):
+    return {"magnitude": abs(W), "wanda": abs(W) * np.sqrt(np.diag(G)), "obd": W**2 * np.diag(G) / 2}[name]

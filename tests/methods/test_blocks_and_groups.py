@@ -1,4 +1,4 @@
-"""Optimal Brain Surgeon on blocks and groups, the shared budget, and partitions of every kind."""
+"""Optimal Brain Surgeon on blocks and groups: partitions of every kind."""
 
 import numpy as np
 import pytest
@@ -8,51 +8,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 import refprune.definitions as definitions
-from refprune.methods import allocation, unit_walks
-from tests.methods.checks import removed_exactly, stationary, truthful
-from tests.methods.problems import condition, exact_quadratics, fractions, layers, masks, spd, with_dead
-
-EPS = 2.0**-52
-
-
-def certify_units(W, G, answer, labels, count, eps=EPS):
-    """Whole units are gone, the rest is optimal, and every removal was the cheapest unit of its moment."""
-    flat = labels.ravel()
-    mask = answer.mask
-    assert len(answer.order) == count, f"{len(answer.order)} units are gone, {count} were asked for"
-    removed_exactly(answer.weight, mask, np.isin(flat, answer.order).sum())
-    for i in range(len(W)):
-        stationary(W[i], G, answer.weight[i], mask[i], eps)
-    replay_units(W.ravel(), np.kron(np.eye(len(W)), G), flat, answer.order.tolist(), eps)
-    D = answer.weight.astype(float) - W
-    total = np.sum(W @ G * W) / 2
-    truthful(np.sum(D @ G * D) / 2, answer.objective, answer.trace, W.size * total, eps, condition(G))
-
-
-def replay_units(w, H, labels, order, eps):
-    """The roots of the costs, from a fresh inverse at every step; dead units first."""
-    slack = 10 * eps * condition(H) * np.sqrt(w @ H @ w)
-    left = sorted(set(labels.tolist()))
-    for step, label in enumerate(order):
-        A = np.flatnonzero(np.isin(labels, left) & (np.diag(H) > 0))
-        G = np.linalg.inv(H[np.ix_(A, A)])
-        v = G @ (H[A] @ w)
-        roots = {}
-        for unit in left:
-            B = np.flatnonzero(labels[A] == unit)
-            roots[unit] = (
-                np.sqrt(max(v[B] @ np.linalg.solve(G[np.ix_(B, B)], v[B]) / 2, 0)) if len(B) else -1.0
-            )
-        best = min(left, key=roots.get)
-        if roots[best] < 0:
-            assert label == best, f"step {step} removed unit {label} before the dead unit {best}"
-        assert roots[label] <= roots[best] + slack, (
-            f"step {step} removed unit {label} at {roots[label]:.6g}; unit {best} cost {roots[best]:.6g}"
-        )
-        left.remove(label)
-
-
-# (a) the definitions
+from refprune.methods import unit_walks
+from tests.methods.checks import (
+    EPS,
+    certify_units,
+)
+from tests.methods.problems import (
+    PARTITIONS,
+    condition,
+    exact_quadratics,
+    fractions,
+    layers,
+    masks,
+    spd,
+    with_dead,
+)
 
 
 @given(layers(columns=(1, 3), width=2), st.sampled_from(["heap", "sorted", "cumulative"]), st.data())
@@ -90,19 +60,6 @@ def test_blocks_of_one_are_single_weights(layer, rule, data):
     assert blocks.trace == single.trace
 
 
-PARTITIONS = {
-    "rows": lambda rng, r, d: {"axis": 0},
-    "columns": lambda rng, r, d: {"axis": 1},
-    "sets of rows": lambda rng, r, d: {"axis": 0, "labels": rng.integers(-1, 2, size=r)},
-    "sets of columns": lambda rng, r, d: {"axis": 1, "labels": rng.integers(0, 3, size=d)},
-    "sets in rows": lambda rng, r, d: {
-        "labels": rng.integers(0, 3, size=(r, d)) + 10 * np.arange(r)[:, None]
-    },
-    "anything": lambda rng, r, d: {"labels": rng.integers(0, 5, size=(r, d))},
-    "tiles": lambda rng, r, d: {"labels": np.arange(r)[:, None] // 2 * d + np.arange(d) // 2},
-}
-
-
 @pytest.mark.parametrize("kind", PARTITIONS)
 @given(layer=layers(columns=(1, 6)), data=st.data())
 def test_groups_are_the_definition_on_the_whole_layer(kind, layer, data):
@@ -134,9 +91,6 @@ def test_groups_of_a_quadratic_keep_their_certificate_through_ties(problem, data
         v, _ = definitions.obs_groups(fractions(w), fractions(H), labels, 1)
         loss = float((v - fractions(w)) @ fractions(H) @ (v - fractions(w)) / 2)
         assert_allclose(answer.objective, loss, rtol=0, atol=1e-12 * (w @ H @ w) * condition(H))
-
-
-# the cost of a group of columns by a third formula
 
 
 def test_the_cost_of_input_columns_is_a_trace():
@@ -171,9 +125,6 @@ def test_one_group_of_everything():
     untouched = rp.obs(rp.Quadratic(H, w), rp.Groups(keep=1, labels=np.zeros(5, dtype=int)))
     assert_array_equal(untouched.weight, w)
     assert untouched.order.shape == (0,)
-
-
-# dead inputs, prior zeros, gradient, convolutions, ties
 
 
 def test_dead_units_go_first():
@@ -294,160 +245,6 @@ def test_ties_go_to_the_lowest_label():
     assert rp.obs(layer, rp.Groups(keep=1, labels=labels)).order.tolist() == [-2, 3, 5]
     tiles = np.array([[4, 4, 1, 1], [4, 4, 1, 1]])
     assert rp.obs(layer, rp.Groups(keep=1, labels=tiles)).order.tolist() == [1]
-
-
-# the shared budget, alone
-
-
-def paths_of(*losses):
-    starts = np.cumsum([0, *[len(loss) for loss in losses]])
-    return [allocation.Path([], [], start + np.arange(len(loss)), np.array(loss, dtype=float))
-            for start, loss in zip(starts, losses)]  # fmt: skip
-
-
-def test_allocation_by_hand():
-    paths = paths_of([4, 1, 1, 1], [2, 3, 3, 3])
-    order, losses = allocation.spread(3, paths, "heap")
-    assert order.tolist() == [4, 5, 6]
-    assert losses.tolist() == [2, 3, 3]
-    assert allocation.spread(3, paths, "sorted")[0].tolist() == [0, 1, 2]
-    assert allocation.spread(3, paths, "cumulative")[0].tolist() == [0, 1, 4]
-    assert allocation.spread(0, paths, "sorted")[0].tolist() == []
-    assert sorted(allocation.spread(8, paths, "cumulative")[0].tolist()) == list(range(8))
-
-
-@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=5), min_size=1, max_size=4), st.data())
-def test_allocation_is_the_definition(losses, data):
-    count = data.draw(st.integers(0, sum(map(len, losses))))
-    paths = paths_of(*losses)
-    for rule in allocation.RULES:
-        order, _ = allocation.spread(count, paths, rule)
-        counts = [int(np.isin(path.units, order).sum()) for path in paths]
-        assert counts == definitions.row_counts(losses, 0, count, rule)
-        for path, n in zip(paths, counts, strict=True):
-            assert_array_equal(order[np.isin(order, path.units)], path.units[:n])  # every path from its start
-
-
-@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6), min_size=1, max_size=4), st.data())
-def test_a_path_that_is_not_short_may_be_cut(losses, data):
-    """Paths known up to some step, and whole where `short_paths` says so, share a budget as whole paths do."""
-    count = data.draw(st.integers(0, sum(map(len, losses))))
-    whole = paths_of(*losses)
-    ends = [data.draw(st.integers(0, len(loss))) for loss in losses]
-    known = [
-        allocation.Path([], [], path.units[:n], path.losses[:n]) for path, n in zip(whole, ends, strict=True)
-    ]
-    for rule in ("heap", "cumulative"):
-        short = allocation.short_paths(count, known, [len(loss) for loss in losses], rule)
-        mixed = [long if more else cut for long, cut, more in zip(whole, known, short, strict=True)]
-        expected = allocation.spread(count, whole, rule)
-        for mine, theirs in zip(allocation.spread(count, mixed, rule), expected, strict=True):
-            assert_array_equal(mine, theirs)
-
-
-def test_short_paths_by_hand():
-    cut = paths_of([1, 2, 9], [5, 1], [3])  # of 6, 2 and 4 steps; the 3 smallest running maxima are 1, 2, 3
-    assert allocation.short_paths(3, cut, [6, 2, 4], "heap").tolist() == [False, False, True]
-    assert allocation.short_paths(2, cut, [6, 2, 4], "heap").tolist() == [False, False, False]
-    assert allocation.short_paths(9, cut, [6, 2, 4], "heap").tolist() == [True, False, True]
-    assert allocation.short_paths(0, cut, [6, 2, 4], "heap").tolist() == [False, False, False]
-
-
-def test_free_units_go_before_all_others():
-    first = allocation.Path([9], [2], np.array([0, 1]), np.array([0.0, 5.0]))
-    second = allocation.Path([], [1], np.array([7]), np.array([0.0]))
-    assert allocation.spread(4, [first, second], "heap")[0].tolist() == [9, 1, 2, 0]
-    assert allocation.separate([2, 2], [first, second])[0].tolist() == [9, 2, 1, 7]
-
-
-# (e) known mistakes, each killed by its message
-
-
-def units_kernel(W, G, labels, count, cost, follow=True, joint=True):
-    """OBS over groups of a Quadratic, with holes."""
-    w, order, left = W.copy(), [], sorted(set(labels.tolist()))
-    A = np.arange(len(w))
-    first = np.linalg.inv(G)
-    for _ in range(count):
-        inverse = np.linalg.inv(G[np.ix_(A, A)]) if follow else first[np.ix_(A, A)]
-        members = {label: np.flatnonzero(labels[A] == label) for label in left}
-        label = min(left, key=lambda label: cost(w[A[members[label]]], inverse, members[label]))
-        B = members[label]
-        if joint:
-            w[A] -= inverse[:, B] @ np.linalg.solve(inverse[np.ix_(B, B)], w[A[B]])
-        else:
-            w[A] -= sum(inverse[:, b] * w[A[b]] / inverse[b, b] for b in B)
-        w[A[B]] = 0
-        A = np.delete(A, B)
-        left.remove(label)
-        order.append(label)
-    return w, order
-
-
-def joint_cost(w, G, B):
-    return w @ np.linalg.solve(G[np.ix_(B, B)], w)
-
-
-MISTAKES = {
-    "sum of single saliencies": (
-        lambda *call: units_kernel(*call, lambda w, G, B: np.sum(w**2 / np.diag(G)[B])),
-        "step .* removed unit",
-    ),
-    "sum of magnitudes": (lambda *call: units_kernel(*call, lambda w, G, B: np.abs(w).sum()), "removed unit"),
-    "quadratic form of the inverse": (
-        lambda *call: units_kernel(*call, lambda w, G, B: w @ G[np.ix_(B, B)] @ w),
-        "step .* removed unit",
-    ),
-    "mean over the group": (
-        lambda *call: units_kernel(*call, lambda w, G, B: joint_cost(w, G, B) / len(B)),
-        "step .* removed unit",
-    ),
-    "stale inverse": (
-        lambda *call: units_kernel(*call, joint_cost, follow=False),
-        "removed unit|not stationary",
-    ),
-    "single updates, summed": (
-        lambda *call: units_kernel(*call, joint_cost, joint=False),
-        "removed unit|not stationary",
-    ),
-    "one group too few": (
-        lambda w, G, labels, k: units_kernel(w, G, labels, k - 1, joint_cost),
-        "were asked for",
-    ),
-}
-
-
-def certificate(method):
-    labels = np.array([0, 0, 0, 0, 3, 3, 4, 5, 5, 5])
-    for seed in range(34, 46):
-        rng = np.random.default_rng(seed)
-        H, w = spd(rng, 10, 100.0), rng.normal(size=10)
-        v, order = method(w, H, labels, 2)
-        mask = ~np.isin(labels, order)
-        D = v - w
-        loss = D @ H @ D / 2
-        answer = rp.Pruned(v[None], mask[None], loss, np.array(order), (loss,))
-        certify_units(w[None], H, answer, labels[None], 2)
-
-
-def test_the_method_passes_the_certificate():
-    def method(w, H, labels, k):
-        answer = rp.obs(rp.Quadratic(H, w), rp.Groups(keep=4 - k, labels=labels))
-        return answer.weight, answer.order.tolist()
-
-    certificate(method)
-    certificate(definitions.obs_groups)
-    certificate(lambda *call: units_kernel(*call, joint_cost))
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_die(name):
-    method, message = MISTAKES[name]
-    with pytest.raises(AssertionError, match=message):
-        certificate(method)
-
-
-# (f) precision
 
 
 @given(layers(columns=(1, 3), width=2), st.data())
