@@ -59,7 +59,7 @@ def test_replay_accepts_both_of_two_tied_weights_and_no_third():
     H, w = np.eye(3), np.array([1.0, 1.0, 1.0 + 1e-6])
     replay(w, H, [0, 1], EPS)
     replay(w, H, [1, 0], EPS)
-    with pytest.raises(AssertionError, match="step 1 removed column 2 at .*; column 1 cost"):
+    with pytest.raises(AssertionError, match=r"step 1 removed column 2 at .*; column 1 cost"):
         replay(w, H, [0, 2], EPS)
     with pytest.raises(AssertionError, match="step 1 removed column 0, which was no candidate"):
         replay(w, H, [0, 0], EPS)
