@@ -58,8 +58,8 @@ def obs(problem, pattern, damp=0.0, allocation="heap", mask=None):
         The pattern does not fit, asks for fewer zeros than `mask` holds, or has the scope "network"; `damp`
         is negative; `allocation` is unknown.
     numpy.linalg.LinAlgError
-        The (damped) Hessian of the living inputs is not positive definite; a dead input has a nonzero
-        gradient.
+        The (damped) Hessian of the living inputs is not positive definite (groups of whole rows do not ask);
+        a dead input has a nonzero gradient.
 
     See Also
     --------
@@ -75,9 +75,10 @@ def obs(problem, pattern, damp=0.0, allocation="heap", mask=None):
     A dead input (``H_jj = 0``) is pruned before any living one and a kept one keeps its weight. A group
     that holds some prior zeros stays a group; one that holds nothing else counts as pruned.
 
-    Memory beside the inverse: 16 MiB of pivot columns at a time, or those of one row where that is more (at
-    most d^2 numbers); never rows x d x d. Groups that cut across rows without being whole columns cost a
-    fresh inverse for every row and step that they touch.
+    Memory: at most 32 MiB, eight arrays like H and sixteen like the weight (`tests/benchmarks` measures it);
+    never rows x d x d. Time: a row that loses k of d weights costs about ``k^2 d / 2`` operations, less where
+    removed columns are dropped on the way. Groups that cut across rows without being whole columns cost a
+    fresh inverse for every row and step that they touch; groups of whole rows need none at all.
 
     Examples
     --------

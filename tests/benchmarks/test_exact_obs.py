@@ -19,7 +19,11 @@ def test_direct_form_is_the_same_algorithm():
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("pattern", [rp.Unstructured(sparsity=0.5), rp.NM(2, 4), rp.Groups(keep=128, axis=1)])
+@pytest.mark.parametrize(
+    "pattern",
+    [rp.Unstructured(sparsity=0.5), rp.NM(2, 4), rp.Blocks(4, keep=3000), rp.Groups(keep=128, axis=1)],
+    ids=repr,
+)
 def test_memory_stays_within_the_stated_bound(pattern):
     rows, columns = 96, 256
     problem = rp.LayerProblem(*layer(rows, columns))
