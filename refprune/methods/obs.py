@@ -24,8 +24,8 @@ def obs(problem, pattern, damp=0.0, allocation="heap", mask=None):
     r"""Prune by Optimal Brain Surgeon, one unit at a time; on a layer this is ExactOBS.
 
     Removing p costs :math:`w_p^2 / (2 [H^{-1}]_{pp})`, the exact increase of the quadratic model, with the
-    inverse taken over the weights that are left; for a block or group B it is :math:`\frac12 w_B^T
-    ([H^{-1}]_{BB})^{-1} w_B`. The kept weights are the best ones on their support.
+    inverse taken over the weights that are left; a block or group B costs
+    :math:`\frac12 w_B^T ([H^{-1}]_{BB})^{-1} w_B`. The kept weights are the best ones on their support.
 
     Parameters
     ----------
