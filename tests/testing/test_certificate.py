@@ -98,7 +98,7 @@ def test_many_tied_units_are_decided_without_enumerating_their_subsets():
 
 
 def test_a_search_that_runs_out_of_nodes_is_undecided():
-    # equal correlations: every pair interacts, every order of the 18 is a tie, and one unit outside is cheaper at the end
+    # equal correlations: every pair interacts, and every order of the tied units is one to try
     d = 19
     h = np.full((d, d), 0.3) + np.eye(d) * 0.7
     w = np.ones(d)
