@@ -1,0 +1,55 @@
+"""Writes `fairness.csv` beside itself: right implementations against the oracle, 2,000 cases each.
+
+Run it by hand when a contract or a check changes: `python docs/make_fairness.py`. It needs PyTorch and takes
+about twenty minutes.
+"""
+
+import csv
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the arrays are small
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "testing"))
+
+from right_kernels import VERSIONS  # noqa: E402
+
+from refprune import testing  # noqa: E402
+
+CASES = 2000
+
+
+def cell(name, contract):
+    """`failed / undecided / worst share of a bound` of one version; empty where it means nothing."""
+    version = VERSIONS[name]
+    if not version.serves(contract):
+        return ""
+    report = testing.run(
+        version.implementation(contract),
+        contract,
+        examples=CASES,
+        dtype=version.dtype,
+        arrays=version.arrays,
+        isolate=False,
+    )
+    outcomes = list(report.cases.values())
+    assert len(outcomes) == CASES, f"{contract} ran {len(outcomes)} cases"
+    shares = [share for _, _, _, _, share in report.summary() if share is not None]
+    worst = f"{max(shares):.2f}" if shares else "-"
+    return f"{outcomes.count('fail')} / {outcomes.count('undecided')} / {worst}"
+
+
+def main() -> None:
+    """Run every version of every contract and store the table."""
+    rows = [["contract", *VERSIONS]]
+    for contract in testing.contracts:
+        rows.append([contract, *(cell(name, contract) for name in VERSIONS)])
+        print(*rows[-1], sep=", ", flush=True)
+    with (Path(__file__).parent / "fairness.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
