@@ -8,8 +8,8 @@ not monotone along a path, so the published rules differ:
 - ``"sorted"``: as many removals of each path as it has among the smallest of all step losses;
 - ``"cumulative"``: the same with the sums of the losses along each path.
 
-Among equals the lowest unit goes first in the heap, the first path in the rankings. Source: Frantar and
-Alistarh 2022, algorithm 2 (heap) and its published code (sorted).
+Among equals the lowest unit goes first in the heap, the first path in the rankings.
+Source: Frantar and Alistarh 2022, section 4 (heap), and its published code (sorted).
 """
 
 import heapq
@@ -42,7 +42,7 @@ def check_budget(count, held, scope):
 
 def spread(count, paths, rule):
     """Remove `count` units in all; returns (order of units, losses), as NumPy arrays."""
-    free = [unit for path in paths for unit in path.prior]
+    free = sorted(unit for path in paths for unit in path.prior)
     free = free + sorted(unit for path in paths for unit in path.dead)[: count - len(free)]
     left = count - len(free)
     if rule == "heap":

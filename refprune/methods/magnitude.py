@@ -1,7 +1,8 @@
 r"""Magnitude pruning: the smallest weights go, no other weight moves.
 
 Solution: keep the largest :math:`|w|` that the pattern allows.
-Ties: the lowest flat index is pruned first. Cost: a stable sort.
+Ties: the lowest flat index is pruned first.
+Cost: a stable sort.
 Source: Han, Pool, Tran, Dally 2015, Learning both Weights and Connections for Efficient Neural Networks.
 """
 

@@ -1,10 +1,12 @@
 r"""Optimal Brain Damage: the diagonal of the Hessian says what a weight is worth.
 
-Model: the quadratic model with its off-diagonal entries left out. Solution: prune the least :math:`\frac12
-H_{pp} w_p^2 - g_p w_p`, the model's increase when ``w_p`` becomes 0 and nothing else moves (at a minimum g
-= 0). Ties: the lowest flat index is pruned first. Cost: a stable sort. Source: LeCun, Denker, Solla 1990,
-Optimal Brain Damage, equation 5. With the mean of squared gradients as the diagonal it is the diagonal
-Fisher version.
+Model: the quadratic model with its off-diagonal entries left out.
+Solution: prune the least :math:`\frac12 H_{pp} w_p^2 - g_p w_p`, the model's increase when ``w_p`` becomes
+0 and nothing else moves (at a minimum g = 0).
+Ties: the lowest flat index is pruned first.
+Cost: a stable sort.
+Source: LeCun, Denker, Solla 1990, Optimal Brain Damage, section 2. With the mean of squared gradients as
+the diagonal it is the diagonal Fisher version.
 """
 
 from refprune.arrays import astype, diagonal, namespace, precision

@@ -1,13 +1,14 @@
 r"""Optimal Brain Surgeon: the cheapest weight goes, the others make up for it, and again.
 
 Model: ``q(v) = g.(v - w) + 1/2 (v - w)^T H (v - w)``; in a layer every row has the Hessian G, and g = 0.
-Problem: the pattern's number of zeros at the least increase of q, greedily. Solution: with ``C`` the
-inverse of H over the living set, remove ``p = argmin w_p^2 / (2 C_pp)``, move the others by ``- C e_p w_p /
-C_pp``, repeat; at the end solve the normal equations on the kept set. What makes it fast is the
-left-looking form in `refprune.methods.removal`. Ties: the lowest flat index (or label) goes first; dead
-inputs and prior zeros go before all others, at no cost. Cost: d^3 for the inverse, then at most k d
-operations for the k-th removal of a row. Source: Hassibi and Stork 1993, equation 5; on layers Frantar and
-Alistarh 2022 (ExactOBS).
+Problem: the pattern's number of zeros at the least increase of q, greedily.
+Solution: with ``C`` the inverse of H over the living set, remove ``p = argmin w_p^2 / (2 C_pp)``, move the
+others by ``- C e_p w_p / C_pp``, repeat; at the end solve the normal equations on the kept set. What makes
+it fast is the left-looking form in `refprune.methods.removal`.
+Ties: the lowest flat index (or label) goes first; dead inputs and prior zeros go before all others, at no
+cost.
+Cost: d^3 for the inverse, then at most k d operations for the k-th removal of a row.
+Source: Hassibi and Stork 1993, equation 5; on layers Frantar and Alistarh 2022 (ExactOBS).
 """
 
 import numpy as np

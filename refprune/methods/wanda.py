@@ -1,9 +1,11 @@
 r"""Wanda: weight times the norm of its input, compared within each output row.
 
 Solution: keep the largest :math:`|W_{ij}| \sqrt{G_{jj}}` that the pattern allows; no weight moves. With ``G
-= X^T X / n`` the root is the norm of input j (over the root of n, which ranks the same). Ties: the lowest
-flat index is pruned first. Cost: a stable sort of each row. Source: Sun, Liu, Bair, Kolter 2023, A Simple
-and Effective Pruning Approach for Large Language Models, section 3.
+= X^T X / n`` the root is the norm of input j (over the root of n, which ranks the same).
+Ties: the lowest flat index is pruned first.
+Cost: a stable sort of each row.
+Source: Sun, Liu, Bair, Kolter 2023, A Simple and Effective Pruning Approach for Large Language Models,
+section 3.
 """
 
 from dataclasses import replace

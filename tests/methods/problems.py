@@ -55,15 +55,13 @@ class Layer:
 
 @st.composite
 def layers(draw, rows=(1, 4), columns=(1, 8), width=1, dead=True):
-    """A layer with a Gram of more samples than columns, `columns` times `width` of them; some inputs dead."""
+    """A layer of `columns` times `width` inputs, some of them dead, with a Gram of condition 1 to 300."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     r, d = draw(st.integers(*rows)), width * draw(st.integers(*columns))
-    X = rng.normal(size=(2 * d + 2, d)) @ (np.eye(d) + 0.5 * rng.normal(size=(d, d)))
-    X = X * 2.0 ** rng.integers(-2, 3, size=d)
-    if dead:
-        X[:, rng.random(d) < draw(st.sampled_from([0.0, 0.3]))] = 0
+    gone = np.flatnonzero(rng.random(d) < draw(st.sampled_from([0.0, 0.3]))) if dead else []
+    G = with_dead(spd(rng, d - len(gone), draw(st.sampled_from([1.0, 10.0, 300.0]))), gone)
     W = rng.normal(size=(r, d)) * 2.0 ** rng.integers(-2, 3, size=(r, 1))
-    return Layer(W, X.T @ X / len(X), rng)
+    return Layer(W, G, rng)
 
 
 @st.composite

@@ -29,7 +29,7 @@ def test_with_dead_puts_the_zeros_where_they_belong():
 
 @given(layers())
 def test_layers_are_inside_the_condition_that_the_tests_assume(layer):
-    assert condition(layer.gram) < 1e7
+    assert condition(layer.gram) < 300 * len(layer.gram) + 1  # unit diagonal is within d of the best scaling
     assert (np.diag(layer.gram) >= 0).all()
 
 
