@@ -89,6 +89,10 @@ def _checked(parts):
         if answer.objective.size != 1:
             raise Unreadable(f"need objective as one number; got shape {answer.objective.shape}")
         answer.objective = float(answer.objective.reshape(()))
+    for name, dtype in (("order", np.int64), ("saliencies", float)):
+        part = getattr(answer, name)
+        if part is not None and part.shape == (0,):  # an empty list has no dtype: packages choose one
+            setattr(answer, name, part.astype(dtype))
     if answer.order is not None:
         if answer.order.ndim != 1 or answer.order.dtype.kind not in "iu":
             raise Unreadable(
