@@ -1,12 +1,13 @@
 """The generated cases of a run: stratified over the contract's flags, the same for the same seed."""
 
+import math
 import zlib
 
 import numpy as np
 
 from .claims import serves
 from .contract import Case
-from .make import ERRORS
+from .make import ERRORS, misrounded
 
 PLAIN = "Plain"
 WIDE = 64  # shapes with more columns come now and then only: their certificates are slow
@@ -62,6 +63,7 @@ def _eligible(flag, shapes):
         "DeadInput": lambda r, c: c > 2,
         "K1": lambda r, c: r * c > 1,
         "Singular": lambda r, c: 4 < c <= WIDE,
+        "UnrepresentableSparsity": lambda r, c: r * c in (10, 20, 100) or misrounded(r * c),
     }.get(flag, (lambda r, c: c > 2) if flag in NEEDS_TWO else (lambda r, c: c > 1))
     return [shape for shape, (r, c) in rows_columns.items() if wanted(r, c)]
 
@@ -77,6 +79,10 @@ def make_case(contract, number, seed, dtype, claims) -> Case:
     if narrow and (flag != PLAIN or round_number % 3):
         shapes = narrow
     shape = shapes[(round_number + int(rng.integers(len(shapes)))) % len(shapes)]
+    if flag == "UnrepresentableSparsity":  # the sizes that tell come first
+        shape = sorted(shapes, key=lambda shape: -len(misrounded(math.prod(shape))))[
+            round_number % len(shapes)
+        ]
     kind = np.dtype("float16") if flag == "Half" else np.dtype(dtype)
     problem = contract.build("" if flag in (PLAIN, "Half") else flag, shape, rng, kind)
     return Case(number, () if flag == PLAIN else (flag,), problem)

@@ -4,6 +4,9 @@ Everything is drawn from a NumPy Generator, so a case is the same on every machi
 hidden symmetry: nothing is centred, rows and columns differ in scale, order is random.
 """
 
+from fractions import Fraction
+from functools import lru_cache
+
 import numpy as np
 
 from .bounds import condition_limit
@@ -171,8 +174,20 @@ def sparsity(rng, total, flag):
     if flag == "K1":
         return 1 / total
     if flag == "UnrepresentableSparsity":
-        return float(rng.choice([0.1, 0.55, 0.7]))
+        return float(rng.choice(misrounded(total) or (0.1, 0.55, 0.7)))
     return float(rng.choice(SPARSITIES))
+
+
+@lru_cache
+def misrounded(total) -> tuple:
+    """Sparsities of at most three decimals whose product with `total` in floating point rounds to another count.
+
+    >>> 0.7 in misrounded(45)  # 31.5 goes to 32, but 0.7 * 45 is 31.499999999999996
+    True
+    """
+    return tuple(
+        k / 1000 for k in range(1, 1000) if round(k / 1000 * total) != round(Fraction(k, 1000) * total)
+    )
 
 
 def nm(rng, columns, flag):

@@ -8,6 +8,11 @@ import numpy as np
 from .verdict import worst
 
 UNDECIDED_SHARE = 0.01
+PACKAGES = {
+    "torch": ("torch", "torch.from_numpy(x)"),
+    "jax": ("jax", "jax.numpy.asarray(x)"),
+    "cupy": ("cupy", "cupy.asarray(x)"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,16 @@ class Report:
             return ""
         lines = ["problem = {"]
         lines += [f"    {name!r}: {_literal(value)}," for name, value in self.smallest.items()]
-        lines += [
-            "}",
-            f"testing.assert_pruned({self.contract!r}, problem, implementation(*problem.values()))",
-        ]
+        lines.append("}")
+        package = PACKAGES.get(self.settings["arrays"])
+        if package is None:
+            answer = "implementation(*problem.values())"
+        else:
+            module, convert = package
+            lines.append(f"import {module}")
+            lines.append(f"given = [{convert} if hasattr(x, 'dtype') else x for x in problem.values()]")
+            answer = "implementation(*given)"
+        lines.append(f"testing.assert_pruned({self.contract!r}, problem, {answer})")
         return "\n".join(lines)
 
     def to_json(self):
@@ -152,7 +163,10 @@ def _literal(value):
         shape = f".reshape({value.shape})" if value.size == 0 else ""
         for word in ("nan", "inf"):
             numbers = numbers.replace(word, f"np.{word}")
-        return f"np.array({numbers}, dtype={value.dtype.name!r}){shape}"
+        text = f"np.array({numbers}, dtype={value.dtype.name!r}){shape}"
+        if value.ndim > 1 and value.flags.f_contiguous and not value.flags.c_contiguous:
+            return f"np.asfortranarray({text})"
+        return text
     return repr(value)
 
 

@@ -55,14 +55,17 @@ def test_adapters_are_short():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_l1_unstructured_fails_on_transposed_weights_alone(dtype):
-    """`compute_mask` calls `torch.abs(t).view(-1)`, and `view` refuses a tensor that is not in C order."""
+def test_l1_unstructured_fails_on_transposed_weights_and_on_counts(dtype):
+    """`compute_mask` calls `torch.abs(t).view(-1)`, and `view` refuses a tensor that is not in C order.
+
+    The count is `round(amount * tensor_size)`, a product in floating point.
+    """
     report = judged("magnitude", "magnitude", dtype)
     assert report.outcome == "fail"
-    assert failures(report) == {("answers", ("Transposed",))}
-    assert all("view size is not compatible" in record.explanation for record in report.failures)
-    assert all("in compute_mask" in record.explanation for record in report.failures)
-    assert report.looks_like == []
+    assert failures(report) == {("answers", ("Transposed",)), ("count", ("UnrepresentableSparsity",))}
+    raised = [record.explanation for record in report.failures if record.check == "answers"]
+    assert all("view size is not compatible" in text and "in compute_mask" in text for text in raised)
+    assert report.looks_like == ["count-by-float-product"]
 
 
 def test_l1_unstructured_on_a_transposed_weight_by_hand():
@@ -76,9 +79,9 @@ def test_l1_unstructured_on_a_transposed_weight_by_hand():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_l1_unstructured_passes_on_contiguous_weights(dtype):
+def test_l1_unstructured_miscounts_on_contiguous_weights_and_nothing_else(dtype):
     report = judged("magnitude_of_contiguous", "magnitude", dtype)
-    assert report.outcome == "pass"
+    assert failures(report) == {("count", ("UnrepresentableSparsity",))}
     assert report.share_undecided == 0
 
 

@@ -116,6 +116,11 @@ CONTRACT = Contract(
             "chosen-at-once", "all are chosen by the first saliencies, then updated jointly", _chosen_at_once
         ),
         _layer(
+            "count-by-float-product",
+            "the count is round(s * N) of a product in floating point",
+            count=lambda w, s: round(s * w.size),
+        ),
+        _layer(
             "count-cut-off",
             "the number kept is int((1 - s) N)",
             count=lambda w, s: w.size - max(int((1 - s) * w.size), 0),
@@ -135,7 +140,7 @@ CONTRACT = Contract(
         (3, 7),
         (2, 10),
         (5, 12),
-        (4, 20),
+        (5, 18),
         (2, 33),
         (1, 133),
     ),
