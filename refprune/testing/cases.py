@@ -62,6 +62,9 @@ def _eligible(flag, shapes):
         "Bias": lambda r, c: c > 1,
         "DeadInput": lambda r, c: c > 2,
         "K1": lambda r, c: r * c > 1,
+        "WiderThanBlock": lambda r, c: c > 128,
+        "ManyRows": lambda r, c: r > 32,
+        "NearTie": lambda r, c: 2 < c <= WIDE and r * c < 80,
         "Singular": lambda r, c: 4 < c <= WIDE,
         "UnrepresentableSparsity": lambda r, c: r * c in (10, 20, 100) or misrounded(r * c),
     }.get(flag, (lambda r, c: c > 2) if flag in NEEDS_TWO else (lambda r, c: c > 1))

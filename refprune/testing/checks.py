@@ -29,6 +29,10 @@ def finite(view, answer):
     """No NaN and no Inf."""
     wrong = ~np.isfinite(answer.weight)
     if wrong.any():
+        if (answer.mask is not None or answer.order is not None) and wrong.sum() < wrong.size:
+            pruned = view.pruned(answer).reshape(wrong.shape)
+            if np.array_equal(wrong, pruned & np.isnan(answer.weight)):
+                return failed("every pruned entry is NaN; exactly 0.0 is needed")
         return failed(
             f"{int(wrong.sum())} of {wrong.size} entries are NaN or Inf, the first at {_place(wrong)}"
         )
@@ -54,7 +58,9 @@ def zeros(view, answer):
     wrong = pruned & (answer.weight != 0)
     if wrong.any():
         at = tuple(np.argwhere(wrong)[0])
-        return failed(f"pruned entry {_place(wrong)} is {answer.weight[at]:.3g}; exactly 0.0 is needed")
+        kept_size = np.abs(answer.weight[~pruned]).max(initial=0.0)
+        tiny = " tiny," if np.abs(answer.weight[wrong]).max() <= 1e-6 * kept_size else ""
+        return failed(f"pruned entry {_place(wrong)} is{tiny} {answer.weight[at]:.3g}; exactly 0.0 is needed")
     return None
 
 
@@ -101,18 +107,19 @@ def order(view, answer):
     """The reported order names each pruned unit once."""
     if answer.order is None:
         return not_claimed("no order was given")
-    if view.weight.shape[0] > 1:
-        return not_claimed("an order over several rows is not judged")
     try:
-        positions = require_order(answer, view)
+        removals = require_order(answer, view)
     except Unreadable as error:
         return failed(str(error))
-    if len(set(positions)) < len(positions):
+    if len(set(removals)) < len(removals):
         return failed(f"order names a {view.unit_word} twice: {answer.order.tolist()}")
-    pruned = view.unit_sets(view.pruned(answer))[0]
-    if set(positions) != pruned:
-        names = [view.unit_names[u].item() for u in pruned]
-        return failed(f"order {answer.order.tolist()} is not the pruned set {sorted(names)}")
+    pruned = view.unit_sets(view.pruned(answer))
+    if set(removals) != {(row, unit) for row, units in enumerate(pruned) for unit in units}:
+        count = len(view.unit_names) if len(pruned) > 1 else 0
+        names = sorted(
+            row * count + view.unit_names[unit].item() for row, units in enumerate(pruned) for unit in units
+        )
+        return failed(f"order {answer.order.tolist()} is not the pruned set {names}")
     return None
 
 
@@ -127,28 +134,44 @@ def objective(view, answer):
     error = abs(answer.objective - true)
     if not error <= bound:
         text = f"objective {answer.objective:.6g} is reported; the reported weights have {true:.6g}"
+        text += _ratio(answer.objective, true)
         return failed(text, error, bound)
     return passed(error, bound)
 
 
+def _ratio(said, true):
+    return f" ({said / true:.4g} times as large)" if true else ""
+
+
 def saliencies(view, answer):
-    """The reported saliencies are the costs of the reported order."""
-    if answer.saliencies is None or answer.order is None:
-        return not_claimed("no saliencies with their order were given")
-    if view.expects != "answer" or view.weight.shape[0] > 1:
-        return Check("", "not run", None, None, view.reason or "an order over several rows is not judged")
+    """The reported saliencies are the costs of the reported order; without one, their sum is the objective."""
+    if answer.saliencies is None:
+        return not_claimed("no saliencies were given")
+    if view.expects != "answer":
+        return Check("", "not run", None, None, view.reason)
+    if answer.order is None:
+        total, true = float(answer.saliencies.sum()), view.objective(answer.weight)
+        bound = SOLVE * max(view.eps * view.condition, view.store_eps) * view.energy
+        if not abs(total - true) <= bound:
+            text = f"the saliencies add up to {total:.6g}; the objective of the weights is {true:.6g}"
+            return failed(text + _ratio(total, true), abs(total - true), bound)
+        return passed(abs(total - true), bound)
     if answer.saliencies.shape != answer.order.shape:
         return failed(f"{answer.saliencies.size} saliencies are reported for {answer.order.size} removals")
-    row, removed, worst = view.rows[0], frozenset(), 0.0
-    for step, unit in enumerate(require_order(answer, view)):
-        cost = row.costs(removed)[0][unit]
+    removed = [frozenset()] * view.weight.shape[0]
+    worst = (0.0, 1.0)
+    for step, (number, unit) in enumerate(require_order(answer, view)):
+        row = view.rows[number]
+        cost = row.costs(removed[number])[0][unit]
         said = float(answer.saliencies[step])
         error = abs(np.sqrt(max(said, 0.0)) - cost)
         if not error <= row.bound or said < -(row.bound**2):
-            text = f"step {step} reports saliency {said:.6g}; the increase is {cost**2:.6g}"
+            text = f"step {step} reports saliency {said:.6g}; the increase is {cost**2:.6g}{_ratio(said, cost**2)}"
             return failed(text, error, row.bound)
-        worst, removed = max(worst, error), removed | {unit}
-    return passed(worst, row.bound)
+        if row.bound > 0 and error / row.bound > worst[0] / worst[1]:
+            worst = (error, row.bound)
+        removed[number] |= {unit}
+    return passed(*worst)
 
 
 def stationary(view, answer):

@@ -8,6 +8,7 @@ from .answer import Unreadable, read
 from .bounds import SOLVE
 
 DIAGNOSED = 25  # failing answers that the known mistakes are tried on
+ENOUGH = 3  # entries pruned, and entries kept, below which one answer tells nothing
 MATCHED = 0.8  # share of the telling cases that a mistake must match; all of them when they are few
 SHOWN = 0.8  # share of the failing cases that must show a mistake of form
 APART = 100.0  # a mistake counts only where it differs from the reference by more than this many bounds
@@ -19,6 +20,21 @@ def fitting(contract, problem, view, answer) -> list:
         return []
     wide = {name: _wide(value) for name, value in problem.items()}
     return [mistake for mistake in contract.mistakes if _fits(contract, mistake, wide, view, answer)]
+
+
+def telling(view, answer, checks) -> bool:
+    """True when one answer is enough to name a mistake by: neither small, nor wrong by a count or two alone."""
+    for check in checks:
+        if check.name == "form" and check.outcome == "fail":
+            return False
+        if check.name == "count" and check.outcome == "fail":
+            return check.measured is not None and abs(check.measured - check.bound) > 2
+    if answer.weight is None and answer.mask is None:
+        return False
+    if not hasattr(view, "pruned"):
+        return True
+    pruned = view.pruned(answer)
+    return min(int(pruned.sum()), int((~pruned).sum())) >= ENOUGH
 
 
 def near_reference(contract, problem, view, answer) -> bool:
@@ -97,8 +113,8 @@ def agree(contract, failures, successes=()) -> list:
     """Names of the mistake that gives the answer of nearly every failure, at least 3; none when two do.
 
     `failures` and `successes` list (problem, view, answer). Only problems with one right answer count where there
-    are enough of them: what comes of a singular matrix or a bad input is noise. Among several that fit, one that
-    would have failed where the implementation passed is ruled out.
+    are enough of them: what comes of a singular matrix or a bad input is noise. A mistake that would have failed
+    where the implementation passed is ruled out.
     """
     clear = [failure for failure in failures if failure[1].expects == "answer"]
     bad_input = [failure for failure in failures if failure[1].expects == "error"]
@@ -111,7 +127,7 @@ def agree(contract, failures, successes=()) -> list:
     least = MATCHED * len(telling) if len(telling) >= 5 else len(telling)
     all_of_them = [mistake for mistake in contract.mistakes if counts[mistake.name] == len(telling)]
     left = all_of_them or [mistake for mistake in contract.mistakes if counts[mistake.name] >= least]
-    for problem, view, _ in successes[: 2 * DIAGNOSED] if len(left) > 1 else ():
+    for problem, view, _ in successes[: 2 * DIAGNOSED] if left else ():
         left = [mistake for mistake in left if _passes(contract, mistake, problem, view)]
     return [mistake.name for mistake in left] if len(left) == 1 else []
 

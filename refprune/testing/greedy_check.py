@@ -15,8 +15,8 @@ def greedy(view, answer):
         return Check("", "not run", None, None, view.reason)
     pruned = view.unit_sets(view.pruned(answer))
     units = len(view.unit_names) * len(pruned)
-    if answer.order is not None and len(pruned) == 1:
-        return _of_rows(view, [replay_order(view.rows[0], require_order(answer, view))])
+    if answer.order is not None:
+        return _of_order(view, require_order(answer, view))
     if sum(map(len, pruned)) in (0, units):
         return None  # nothing or everything went: there was no choice
     if view.group is None and view.allocation == "heap":
@@ -24,18 +24,37 @@ def greedy(view, answer):
     return _of_rows(view, [replay_set(row, units) for row, units in zip(view.rows, pruned, strict=True)])
 
 
-def _of_rows(view, results):
+def _of_rows(view, results, ranked=True):
     """Rows replayed whole: N:M, a given order, the rules that rank whole paths."""
     for number, result in enumerate(results):
         if result.outcome == "fail":
             return _broken(view, number, range(len(view.unit_names)), view.rows[number], result)
-    if len(results) > 1 and view.group is None and all(result.order or result.low == 0 for result in results):
+    if (
+        ranked
+        and len(results) > 1
+        and view.group is None
+        and all(result.order or result.low == 0 for result in results)
+    ):
         misfit = ranked_misfit(view.rows, results, view.allocation)
         if misfit is not None:
             text = f"row {misfit.over} has not as many of the smallest losses as the rule gives it"
             gap = abs(misfit.over_cost - misfit.under_cost)
             return failed(f"the {view.allocation} allocation is broken: {text}", gap, misfit.bound)
     return _decided(results)
+
+
+def _of_order(view, removals):
+    """A reported order: every row's own part of it, then the rows' shares."""
+    orders = [[unit for row, unit in removals if row == number] for number in range(len(view.rows))]
+    results = [replay_order(row, order) for row, order in zip(view.rows, orders, strict=True)]
+    found = _of_rows(view, results, ranked=view.allocation != "heap")
+    if found is not None and found.outcome == "fail":
+        return found
+    if len(results) > 1 and view.group is None and view.allocation == "heap":
+        misfit = heap_misfit(view.rows, results)
+        if misfit is not None:
+            return _unfair(view, misfit, misfit.over, misfit.under)
+    return found
 
 
 def _of_parts(view, pruned):
@@ -50,7 +69,8 @@ def _of_parts(view, pruned):
     if len(results) > 1:
         misfit = heap_misfit([part for _, _, part in view.parts], results)
         if misfit is not None:
-            return _unfair(view, misfit)
+            over, under = view.parts[misfit.over], view.parts[misfit.under]
+            return _unfair(view, misfit, over[0], under[0], under[1])
     return _decided(results)
 
 
@@ -78,8 +98,7 @@ def _broken(view, number, members, row, result):
     return failed(text, gap, row.bound)
 
 
-def _unfair(view, misfit):
-    (over, _, _), (under, members, _) = view.parts[misfit.over], view.parts[misfit.under]
+def _unfair(view, misfit, over, under, members=()):
     gap = misfit.over_cost - misfit.under_cost
     times = f"the gap is {_times(gap, misfit.bound)} times what rounding explains"
     if over == under:

@@ -97,8 +97,9 @@ class GreedyView(View):
         """The answer's pruned entries (rows, d); from the order, else chosen among the zeros, when it gave no mask."""
         if answer.mask is not None:
             return ~answer.mask.reshape(self.weight.shape)
-        if answer.order is not None and self.weight.shape[0] == 1:
-            gone = np.isin(self.unit_names[self.unit_of], answer.order)[None, :]
+        if answer.order is not None:
+            rows = np.arange(self.weight.shape[0])[:, None]
+            gone = np.isin(self.unit_names[self.unit_of] + rows * len(self.unit_names), answer.order)
             if not self.count_fault(gone):  # else the order is wrong, and its own check says so
                 return gone
         return self._among_zeros(answer.weight.reshape(self.weight.shape) == 0)
@@ -178,10 +179,14 @@ class GreedyView(View):
 
 
 def require_order(answer, view):
-    """The positions of the units that `answer.order` names; raises Unreadable for names that are no unit's."""
-    positions = np.searchsorted(view.unit_names, answer.order)
-    positions = np.clip(positions, 0, len(view.unit_names) - 1)
-    wrong = view.unit_names[positions] != answer.order
+    """(row, unit) of every removal that `answer.order` names; raises Unreadable for names that are no unit's.
+
+    On a layer the names are flat: row times the units of a row, plus the unit.
+    """
+    count, rows = len(view.unit_names), view.weight.shape[0]
+    row, name = np.divmod(answer.order, count) if rows > 1 else (np.zeros_like(answer.order), answer.order)
+    unit = np.clip(np.searchsorted(view.unit_names, name), 0, count - 1)
+    wrong = (view.unit_names[unit] != name) | (row < 0) | (row >= rows)
     if wrong.any():
         raise Unreadable(f"order names {answer.order[wrong][0]}, which is no {view.unit_word}")
-    return positions.tolist()
+    return list(zip(row.tolist(), unit.tolist(), strict=True))

@@ -6,7 +6,7 @@ from .answer import Answer, Unreadable, read
 from .checks import ANSWERS, REFUSES, UNCHANGED
 from .claims import check_claims
 from .contracts import contracts
-from .diagnosis import fitting
+from .diagnosis import fitting, telling
 from .verdict import Check, Verdict
 
 
@@ -59,7 +59,7 @@ def verify(contract, problem, answer, dtype=None, claims=None) -> Verdict:
     checks, view, read_answer = judge(contract, problem, answer, claims, aliased=_aliased(problem, answer))
     found = []
     if any(check.outcome == "fail" for check in checks) and read_answer is not None:
-        found = fitting(contract, problem, view, read_answer)
+        found = fitting(contract, problem, view, read_answer) if telling(view, read_answer, checks) else []
     names = [mistake.name for mistake in found] if len(found) == 1 else []
     return Verdict(contract.name, checks, names, (view.expects,))
 
@@ -108,13 +108,14 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
     """(checks, view, the answer as read or None). `raw` may be an exception or a text that stands for one."""
     view = contract.view(problem, claims)
     if isinstance(raw, BaseException):
-        return _refused(contract, view, raw), view, None
+        checks = _refused(contract, view, raw)
+        if mutated and not claims.get("inplace"):
+            checks.append(_changed(mutated))
+        return checks, view, None
     checks = [Check(ANSWERS.name, "pass")]
     inplace = claims.get("inplace", False)
     if mutated and not inplace:
-        checks.append(
-            Check(UNCHANGED.name, "fail", explanation=f"{', '.join(mutated)} changed during the call")
-        )
+        checks.append(_changed(mutated))
     if view.expects == "error":
         return [*checks, _answered_bad_input(view, raw, claims)], view, _readable(raw, contract)
     if view.expects in ("free", "beyond") and not claims.get("validates") and _has_nan(raw):
@@ -132,6 +133,10 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
         ]
         return checks, view, None
     return [*checks, *contract.climb(view, answer)], view, answer
+
+
+def _changed(mutated):
+    return Check(UNCHANGED.name, "fail", explanation=f"{', '.join(mutated)} changed during the call")
 
 
 def _readable(raw, contract):

@@ -24,6 +24,8 @@ def weights(rng, rows, columns, flag):
         w = rng.choice([-1.0, -0.5, 0.5, 1.0], size=(rows, columns)) * rng.choice(
             [1.0, 1.0, 2.0], size=(1, columns)
         )
+        if rng.random() < 0.25:
+            w = np.sign(w) / 2  # all equal
     elif flag == "ZeroWeight":
         w[rng.random(w.shape) < 0.3] = 0.0
         w.flat[rng.integers(w.size)] = 0.0
@@ -83,12 +85,14 @@ def hessian(rng, d, flag, dtype, greedy=True, exact=False):
         return spd(rng, d, log_uniform(rng, min(30 * condition_limit(eps), 0.003 / eps), 0.01 / eps))
     if flag == "IllConditioned":
         return spd(rng, d, log_uniform(rng, 1.0, 0.5 * limit))
+    if flag == "NearTie":
+        return spd(rng, d, log_uniform(rng, 3.0, 10.0))
     matrix = spd(rng, d, log_uniform(rng, 3.0, min(300.0, 0.1 * limit)))
     if flag in ("DuplicateColumn", "CorrelatedPair") and d > 1:
         # the condition grows with 1 / gap^2
         return paired(rng, matrix, 0.0 if exact else log_uniform(rng, min((4000 / limit) ** 0.5, 0.5), 0.5))
     if flag == "DeadInput":
-        dead = rng.choice(d, size=max(1, d // 5), replace=False)
+        dead = rng.choice(d, size=int(rng.choice([max(1, d // 5), max(1, d // 5), d - 1, d])), replace=False)
         matrix[dead, :] = 0.0
         matrix[:, dead] = 0.0
         return matrix * rng.choice([1.0, 2.0**-20])  # features times about 1e-3
@@ -131,6 +135,21 @@ def opposite(rng, w, matrix):
     return w
 
 
+def near_tie(rng, w, cost, dtype, bounds=1.0):
+    """In every row the two cheapest entries differ by a share that is small, and more than rounding explains.
+
+    The score of an entry is ``|w| * sqrt(cost)``; `bounds` widens the share where a condition number enters.
+    """
+    w = w.copy()
+    low, high = (1e-11, 1e-8) if dtype == np.float64 else (1e-3, 1e-2)
+    share = log_uniform(rng, low * bounds, high * bounds)
+    for row in w:
+        score = np.abs(row) * np.sqrt(cost)
+        j, k = rng.permutation(np.argsort(score)[:2])
+        row[k] = np.copysign(score[j] * (1 + share) / np.sqrt(cost[k]), row[k])
+    return w
+
+
 def layout(rng, array, flag):
     """The same numbers in another memory layout."""
     if flag == "ReadOnly":
@@ -159,7 +178,9 @@ def spoil(rng, array, flag):
 
 
 def keep_count(rng, total, flag):
-    """How many of `total` to keep for the flags K0, K1, KAll (they name how many are pruned)."""
+    """How many of `total` to keep for the flags K0, K1, KAll (they name how many are pruned) and NearTie (one)."""
+    if flag == "NearTie":
+        return total - 1
     if flag in ("K0", "K1", "KAll"):
         return total - {"K0": 0, "K1": min(1, total), "KAll": total}[flag]
     return int(rng.integers(1, total)) if total > 1 else int(rng.integers(0, total + 1))
@@ -171,7 +192,7 @@ def sparsity(rng, total, flag):
         return 0.0
     if flag == "KAll":
         return 1.0
-    if flag == "K1":
+    if flag in ("K1", "NearTie"):
         return 1 / total
     if flag == "UnrepresentableSparsity":
         return float(rng.choice(misrounded(total) or (0.1, 0.55, 0.7)))
@@ -194,6 +215,10 @@ def nm(rng, columns, flag):
     """(n, m) with m a divisor of `columns`, or none for the flag NMRemainder."""
     divisors = [m for m in (2, 3, 4, 5, 8, columns) if m <= columns and columns % m == 0]
     m = int(rng.choice(divisors)) if divisors else 1
+    if flag == "NearTie":
+        return columns - 1, columns
+    if flag == "DeadInput" and rng.random() < 0.5:
+        return m - 1, m  # some dead inputs stay
     if flag == "NMRemainder":
         m = next((m for m in (4, 3, 5, 2) if m < columns and columns % m), columns + 1)
         return max(1, m // 2), m

@@ -11,7 +11,10 @@ from ..patterns import prune_count
 
 
 def scale(contract, problem, rng):
-    """Weights times a power of two, Hessians and Grams times a power of four."""
+    """Weights times a power of two, Hessians and Grams times a power of four, near and far."""
+    first = next(iter(problem.values()))
+    double = (first[0] if isinstance(first, list) else first).dtype == np.float64
+    powers = [-40, -20, 3, 20, 40] if double else [-20, -10, 3, 10, 20]
     out = dict(problem)
     for name, power in (
         ("weight", 1),
@@ -22,7 +25,7 @@ def scale(contract, problem, rng):
         ("batches", 1),
     ):
         if name in out:
-            factor = 2.0 ** (power * int(rng.choice([-4, -2, 3])))
+            factor = 2.0 ** (power * int(rng.choice(powers)))
             out[name] = _each(out[name], lambda a, factor=factor: (a * factor).astype(a.dtype))
     return out
 
@@ -107,6 +110,14 @@ def another_count(contract, problem, rng):
     elif "n" in out:
         out["n"] = int(rng.integers(0, out["m"] + 1))
     return out
+
+
+def another_hessian(contract, problem, rng):
+    """The same weights with another Hessian."""
+    name = "gram" if "gram" in problem else "hessian"
+    size = problem[name].shape[0]
+    order = np.roll(rng.permutation(size), 1)
+    return {**problem, name: np.array(problem[name])[np.ix_(order, order)]} if size > 1 else None
 
 
 def batch_split(contract, problem, rng):

@@ -1,6 +1,6 @@
 """What the three ExactOBS contracts share: axes, transformations, checks, words, and the row kernel's slips."""
 
-from .. import checks, transforms
+from .. import transforms
 from .obs import CHECKS
 
 AXES = {"weight": ("row", "column"), "gram": ("column", "column")}
@@ -11,8 +11,9 @@ MOVES = (
     transforms.columns,
     transforms.dead_input,
     transforms.another_count,
+    transforms.another_hessian,
 )
-LAYER_CHECKS = tuple(spec for spec in CHECKS if spec not in (checks.ORDER, checks.SALIENCIES))
+LAYER_CHECKS = CHECKS
 GREEDY = "in every row each removal was the cheapest of its moment by `w_p^2 / (2 [G^-1]_pp)`"
 BEST = "the survivors of every row are the best ones on their support"
 

@@ -9,15 +9,16 @@ import numpy as np
 from ..contract import Mistake
 
 
-def of(reference, returns, nothing, objective=None, saliencies=None):
+def of(reference, returns, nothing, objective=None, saliencies=None, first="weight"):
     """The mistakes of form for one contract.
 
-    `reference` is its definition, `returns` what it returns, `nothing(*arguments)` is True when nothing is to be
-    pruned; `objective(weight, *arguments)` and `saliencies(order, *arguments)` recompute what may be reported.
+    `reference` is its definition, `returns` what it returns, `first` the name of its first argument;
+    `nothing(*arguments)` is True when nothing is to be pruned; `objective(weight, *arguments)` and
+    `saliencies(order, *arguments)` recompute what may be reported.
     """
     found = [
         Mistake("input-overwritten", "the answer is written into the first argument",
-                _overwritten(reference), shows=("unchanged", "changed during the call")),
+                _overwritten(reference), shows=("unchanged", f"{first} changed during the call")),
         Mistake("raises-at-zero", "a call that prunes nothing raises", _raising(reference, nothing),
                 shows=("answers", "zero-size array")),
         Mistake("bad-input-accepted", "bad input is answered", reference, claims={"validates": True},
@@ -31,19 +32,21 @@ def of(reference, returns, nothing, objective=None, saliencies=None):
             Mistake("answer-in-single", "the answer is float32 whatever the input is", _single(reference),
                     shows=("form", "has dtype float32")),
             Mistake("pruned-as-nan", "pruned weights are NaN, not 0.0", _filled(reference, np.nan),
-                    shows=("finite", "are NaN or Inf")),
+                    shows=("finite", "every pruned entry is NaN")),
             Mistake("pruned-not-zero", "pruned weights are made tiny, not 0.0", _filled(reference, 1e-9),
-                    shows=("zeros", "exactly 0.0 is needed")),
+                    shows=("zeros", "tiny")),
         ]  # fmt: skip
     if objective is not None:
         call = _objective(reference, returns, objective)
         words = "the factor 1/2 is missing from the reported objective"
-        found.append(Mistake("objective-without-half", words, call, shows=("objective", "is reported")))
+        found.append(
+            Mistake("objective-without-half", words, call, shows=("objective", "(2 times as large)"))
+        )
     if saliencies is not None:
         call = _saliencies(reference, returns, saliencies)
         words = "the factor 1/2 is missing from the reported saliencies"
         found.append(
-            Mistake("saliencies-without-half", words, call, shows=("saliencies", "reports saliency"))
+            Mistake("saliencies-without-half", words, call, shows=("saliencies", "(2 times as large)"))
         )
     return tuple(found)
 

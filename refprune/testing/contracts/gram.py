@@ -11,6 +11,8 @@ from . import form_mistakes as form
 FLAGS = (
     "UnequalBatches",
     "OneSample",
+    "WiderThanBlock",
+    "ManyRows",
     "EmptyBatch",
     "DeadInput",
     "OneColumn",
@@ -189,11 +191,13 @@ CONTRACT = Contract(
             "the sum of an earlier call is added",
             form.Kept(_reference, lambda old, new: old + new),
         ),
-        *form.of(_reference, ("gram",), lambda batches: any(len(batch) == 0 for batch in batches)),
+        *form.of(
+            _reference, ("gram",), lambda batches: any(len(batch) == 0 for batch in batches), first="batches"
+        ),
     ),
     view=GramView,
     flags=(*FLAGS, "WrongShape"),
-    shapes=((9, 4), (5, 5), (1, 3), (12, 1), (30, 7), (7, 16), (64, 6), (6, 33)),
+    shapes=((9, 4), (5, 5), (1, 3), (12, 1), (30, 7), (7, 16), (64, 6), (6, 33), (300, 5), (9, 140)),
     build=lambda flag, shape, rng, dtype: _wrong(_build(flag, shape, rng, dtype), flag),
     axes={"batches": ("sample", "column")},
     transforms=(

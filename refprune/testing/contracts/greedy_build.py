@@ -8,10 +8,10 @@ from ..greedy_view import GreedyView
 EDGES = (
     "Tie", "DeadInput", "DuplicateColumn", "CorrelatedPair", "Singular", "IllConditioned", "BeyondArithmetic",
     "ZeroWeight", "LossScale", "OneColumn", "Subnormal", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf",
-    "Empty", "WrongShape", "WrongCount", "NonSymmetric",
+    "Empty", "WrongShape", "WrongCount", "NonSymmetric", "WiderThanBlock", "NearTie",
 )  # fmt: skip
 VECTOR = (*EDGES, "K0", "K1", "KAll")
-LAYER = (*EDGES, "K0", "KAll", "ZeroRow", "RowScale", "OneRow", "Square")
+LAYER = (*EDGES, "ManyRows", "K0", "KAll", "ZeroRow", "RowScale", "OneRow", "Square")
 COUNTS = ("K1", "UnrepresentableSparsity")
 GROUPS = ("NMNotHalf", "NMRemainder")
 
@@ -105,6 +105,8 @@ def arrays(flag, shape, rng, dtype, greedy=True):
         w = make.opposite(rng, w, h)
     if flag == "DuplicateColumn" and columns > 1 and rng.random() < 0.5:
         w = abs(make.opposite(rng, w, h))  # equal weights on equal inputs
+    if flag == "NearTie":
+        w = make.near_tie(rng, w, 1 / np.diagonal(np.linalg.inv(h)), dtype)
     w, h = w.astype(dtype), h.astype(dtype)
     if flag in ("NaN", "Inf", "Empty", "WrongShape"):
         spoil_weight = flag == "Empty" or rng.random() < 0.5
@@ -116,11 +118,18 @@ def arrays(flag, shape, rng, dtype, greedy=True):
     return make.layout(rng, w, flag), make.layout(rng, h, flag)
 
 
+def _fewer_than_dead(rng, matrix, rows):
+    """A number of removals that leaves some dead inputs alive."""
+    return int(rng.integers(0, rows * int((np.diagonal(matrix) == 0).sum())))
+
+
 def vector(flag, shape, rng, dtype):
     """weight (d,), hessian (d, d) and keep."""
     w, h = arrays(flag, (1, shape[0]), rng, dtype)
     w = make.layout(rng, w[0].copy(), flag) if flag in make.LAYOUTS else w[0]
     keep = make.keep_count(rng, shape[0], flag)
+    if flag == "DeadInput" and rng.random() < 0.5:
+        keep = shape[0] - _fewer_than_dead(rng, h, 1)
     if flag == "WrongCount":
         keep = int(rng.choice([-1, shape[0] + 1]))
     return {"weight": w, "hessian": h, "keep": keep}
@@ -130,8 +139,12 @@ def grouped_vector(flag, shape, rng, dtype):
     """A vector whose weights are labelled with uneven, unsorted, gappy integer labels."""
     problem = vector(flag, shape, rng, dtype)
     d = shape[0]
-    names = rng.permutation(np.arange(2, 3 * d + 2))[: max(1, (d + 1) // 2)]
+    names = rng.permutation(np.arange(-d, 2 * d) * int(rng.choice([1, 1, 1000])))[: max(1, (d + 1) // 2)]
     labels = names[rng.integers(0, len(names), size=d)]
+    if flag == "NearTie":
+        labels = rng.permutation(np.arange(-d, d))[:d]  # groups of one
+    elif rng.random() < 0.3:
+        labels[rng.permutation(d)[: max(1, d // 3)]] = names[0]  # one large group
     if flag == "DeadInput" and d > 2:  # one group all dead
         dead = np.flatnonzero(np.diagonal(problem["hessian"]) == 0)
         labels[dead] = 1
@@ -150,7 +163,10 @@ def grouped_vector(flag, shape, rng, dtype):
 def layer(flag, shape, rng, dtype):
     """weight, gram, sparsity."""
     w, g = arrays(flag, shape, rng, dtype)
-    s = make.sparsity(rng, shape[0] * shape[1], flag)
+    total = shape[0] * shape[1]
+    s = make.sparsity(rng, total, flag)
+    if flag == "DeadInput" and rng.random() < 0.5:
+        s = _fewer_than_dead(rng, g, shape[0]) / total
     return {
         "weight": w,
         "gram": g,
@@ -168,8 +184,8 @@ def grouped_layer(flag, shape, rng, dtype):
 def block_layer(flag, shape, rng, dtype):
     """weight, gram, size, sparsity."""
     w, g = arrays(flag, shape, rng, dtype)
-    sizes = [size for size in (1, 2, 3, 4) if shape[1] % size == 0]
-    size = int(rng.choice(sizes[1:] or sizes)) if rng.random() < 0.85 else 1
+    sizes = [size for size in range(1, min(shape[1], 12) + 1) if shape[1] % size == 0]
+    size = int(rng.choice(sizes[1:] or sizes)) if rng.random() < 0.85 and flag != "NearTie" else 1
     if flag == "NMRemainder":
         size = next((k for k in (2, 3, 4, 5) if shape[1] % k), 2)
     s = make.sparsity(rng, shape[0] * (shape[1] // size), flag)

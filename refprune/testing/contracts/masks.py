@@ -11,7 +11,8 @@ from . import form_mistakes as form
 
 CHECKS = (*checks.BEFORE, checks.FORM, checks.COUNT, checks.RANKED, *checks.AFTER)
 FLAGS = (
-    "Tie", "K0", "K1", "KAll", "OneRow", "OneColumn", "Square", "Subnormal", "NonContiguous", "ReadOnly",
+    "Tie", "NearTie", "WiderThanBlock", "ManyRows",
+    "K0", "K1", "KAll", "OneRow", "OneColumn", "Square", "Subnormal", "NonContiguous", "ReadOnly",
     "Transposed", "NaN", "Inf", "Empty",
 )  # fmt: skip
 
@@ -52,6 +53,8 @@ class NMView(MaskView):
 
 def _scores(flag, shape, rng, dtype):
     s = make.weights(rng, *shape, flag)
+    if flag == "NearTie":  # of positive scores, for the smallest go
+        s = make.near_tie(rng, np.abs(s), np.ones(shape[1]), dtype)
     s = make.layout(rng, make.spoil(rng, s.astype(dtype), flag), flag)
     return s
 
@@ -143,11 +146,11 @@ TOPK = Contract(
         Mistake("budget-per-row", "every row gets the same share of the budget", _per_row),
         Mistake("one-fewer", "the count is off by one", _one_fewer),
         form.first_for_shape(definitions.topk_mask),
-        *form.of(definitions.topk_mask, ("mask",), lambda s, keep: keep == s.size),
+        *form.of(definitions.topk_mask, ("mask",), lambda s, keep: keep == s.size, first="scores"),
     ),
     view=TopkView,
     flags=(*FLAGS, "WrongCount"),
-    shapes=((1, 7), (2, 6), (3, 1), (4, 4), (3, 10), (5, 8), (2, 33), (6, 20)),
+    shapes=((1, 7), (2, 6), (3, 1), (4, 4), (3, 10), (5, 8), (2, 33), (6, 20), (40, 7), (5, 300)),
     build=_build_topk,
     axes={"scores": ("row", "column")},
     transforms=(transforms.scale, transforms.rows, transforms.columns, transforms.another_count),
@@ -183,7 +186,7 @@ NM = Contract(
         Mistake("strided-groups", "a group takes every (columns / m)-th entry", _nm_strided),
         Mistake("groups-over-flat-array", "groups straddle rows when columns do not fill them", _nm_flat),
         Mistake("threshold-in-group", "everything that ties with the n-th score is kept", _nm_threshold),
-        *form.of(definitions.nm_mask, ("mask",), lambda s, n, m: n == m),
+        *form.of(definitions.nm_mask, ("mask",), lambda s, n, m: n == m, first="scores"),
         Mistake(
             "absolute-scores",
             "scores are compared by absolute value",
@@ -192,7 +195,7 @@ NM = Contract(
     ),
     view=NMView,
     flags=(*FLAGS, "NMNotHalf", "NMRemainder", "WrongCount"),
-    shapes=((1, 8), (2, 6), (3, 1), (4, 4), (3, 12), (8, 8), (2, 32), (5, 10), (4, 7)),
+    shapes=((1, 8), (2, 6), (3, 1), (4, 4), (3, 12), (8, 8), (2, 32), (5, 10), (4, 7), (33, 8), (2, 264)),
     build=_build_nm,
     axes={"scores": ("row", "column")},
     transforms=(transforms.scale, transforms.rows, transforms.columns, transforms.another_count),

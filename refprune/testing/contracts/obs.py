@@ -169,6 +169,7 @@ OBS = Contract(
         transforms.columns,
         transforms.dead_input,
         transforms.another_count,
+        transforms.another_hessian,
     ),
     example="""def obs(weight, hessian, keep):
     w, living, order = weight.copy(), list(range(weight.size)), []
@@ -246,7 +247,7 @@ OBS_GROUPS = Contract(
     ),
     view=build.VectorView,
     flags=build.VECTOR,
-    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (130,)),
+    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (133,)),
     build=build.grouped_vector,
     axes={"weight": ("column",), "hessian": ("column", "column"), "groups": ("column",)},
     transforms=(
@@ -255,6 +256,7 @@ OBS_GROUPS = Contract(
         transforms.columns,
         transforms.dead_input,
         transforms.another_count,
+        transforms.another_hessian,
     ),
     example="""def obs_groups(weight, hessian, groups, keep):
     w, left, order = weight.copy(), sorted(set(groups.tolist())), []

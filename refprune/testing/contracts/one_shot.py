@@ -16,14 +16,41 @@ CHECKS = (
     *checks.BEFORE, checks.FORM, checks.FINITE, checks.COUNT, checks.ZEROS, checks.KEPT, checks.RANKED, *checks.AFTER,
 )  # fmt: skip
 LAYER = (
-    "Tie", "ZeroWeight", "ZeroRow", "RowScale", "OneRow", "OneColumn", "Square", "Subnormal", "NonContiguous",
+    "Tie", "NearTie", "WiderThanBlock", "ManyRows",
+    "ZeroWeight", "ZeroRow", "RowScale", "OneRow", "OneColumn", "Square", "Subnormal", "NonContiguous",
     "ReadOnly", "Transposed", "NaN", "Inf", "Empty",
 )  # fmt: skip
 COUNTS = ("K0", "K1", "KAll", "UnrepresentableSparsity", "WrongCount")
 GROUPS = ("K0", "KAll", "NMNotHalf", "NMRemainder", "WrongCount")
 GRAM = ("DeadInput", "DuplicateColumn", "CorrelatedPair", "Singular", "IllConditioned", "LossScale")
-SHAPES = ((1, 8), (1, 9), (3, 1), (4, 4), (3, 8), (3, 9), (5, 9), (2, 10), (5, 20), (2, 33), (2, 45), (6, 40))
-NM_SHAPES = ((1, 8), (1, 12), (3, 1), (4, 4), (3, 8), (3, 12), (2, 10), (5, 20), (2, 32), (3, 7))
+SHAPES = (
+    (1, 8),
+    (1, 9),
+    (3, 1),
+    (4, 4),
+    (3, 8),
+    (3, 9),
+    (5, 9),
+    (2, 10),
+    (5, 20),
+    (2, 45),
+    (40, 7),
+    (3, 260),
+)
+NM_SHAPES = (
+    (1, 8),
+    (1, 12),
+    (3, 1),
+    (4, 4),
+    (3, 8),
+    (3, 12),
+    (2, 10),
+    (5, 20),
+    (2, 32),
+    (3, 7),
+    (33, 8),
+    (2, 264),
+)
 KEPT = ("kept weights are unchanged, pruned ones exactly 0.0",)
 SUM_TEXT = (
     "`4 eps` of the score (three roundings), and the square root of the smallest normal number for underflow"
@@ -108,9 +135,11 @@ class ObdView(WeightView):
 def _build(flag, shape, rng, dtype, gram, groups):
     rows, columns = shape
     w = make.weights(rng, rows, columns, flag)
+    g = make.hessian(rng, columns, flag, dtype, greedy=False, exact=True) if gram else None
+    if flag == "NearTie":
+        w = make.near_tie(rng, w, np.diagonal(g) if gram else np.ones(columns), dtype)
     problem = {"weight": make.layout(rng, make.spoil(rng, w.astype(dtype), flag), flag)}
     if gram:
-        g = make.hessian(rng, columns, flag, dtype, greedy=False, exact=True)
         problem["gram"] = make.layout(rng, g.astype(dtype), flag)
     if groups:
         problem["n"], problem["m"] = make.nm(rng, columns, flag)
@@ -128,6 +157,10 @@ def _build_obd(flag, shape, rng, dtype):
     h = 10.0 ** rng.uniform(-2, 2, size=shape[0])
     if flag == "Tie":
         w, h = np.abs(w) * 0 + 2.0 ** rng.integers(-1, 2, shape[0]), 4.0 ** -rng.integers(-1, 2, shape[0])
+        if rng.random() < 0.3:
+            w, h = w * 0 + 0.5, h * 0 + 2.0
+    if flag == "NearTie":
+        w = make.near_tie(rng, w[None], h, dtype)[0]
     if flag == "DeadInput":
         h[rng.integers(shape[0])] = 0.0
     if flag == "LossScale":
@@ -204,7 +237,7 @@ CONTRACTS = (
         ("the budget is per row", "the score has the norm of the input, not its square"),
         _wanda, WANDA, WandaView, (*LAYER, *COUNTS, *GRAM, "NonSymmetric"), SHAPES,
         lambda *a: _asymmetric(_build(*a, gram=True, groups=False), a[0], "gram"), WITH_GRAM,
-        (*MOVES, transforms.dead_input),
+        (*MOVES, transforms.dead_input, transforms.another_hessian),
         """def wanda(weight, gram, sparsity):
     scores = abs(weight) * np.sqrt(np.diag(gram))
     count = round(Fraction(repr(sparsity)) * weight.shape[1])
@@ -220,7 +253,7 @@ CONTRACTS = (
         lambda weight, gram, n, m: _nm(abs(weight) * np.sqrt(np.diagonal(gram)), weight, n, m), WANDA_NM, WandaView,
         (*LAYER, *GROUPS, *GRAM, "NonSymmetric"), NM_SHAPES,
         lambda *a: _asymmetric(_build(*a, gram=True, groups=True), a[0], "gram"), WITH_GRAM,
-        (*MOVES, transforms.dead_input),
+        (*MOVES, transforms.dead_input, transforms.another_hessian),
         """def wanda_nm(weight, gram, n, m):
     groups = (abs(weight) * np.sqrt(np.diag(gram))).reshape(len(weight), -1, m)
     rank = np.argsort(np.argsort(-groups, axis=-1, kind="stable"), axis=-1)
@@ -232,7 +265,8 @@ CONTRACTS = (
         ("`keep` weights stay", "no pruned weight has a larger saliency `1/2 h w^2` than a kept one"),
         ("weight and diagonal are vectors", "there is no gradient term"),
         lambda weight, diagonal, keep: definitions.obd(weight, diagonal, weight.size - keep), OBD, ObdView,
-        ("Tie", "ZeroWeight", "DeadInput", "LossScale", "K0", "K1", "KAll", "OneColumn", "Subnormal", "NonContiguous",
+        ("Tie", "NearTie", "WiderThanBlock",
+         "ZeroWeight", "DeadInput", "LossScale", "K0", "K1", "KAll", "OneColumn", "Subnormal", "NonContiguous",
          "ReadOnly", "NaN", "Inf", "Empty", "WrongCount"),
         ((8,), (1,), (5,), (9,), (16,), (40,), (133,)), _build_obd,
         {"weight": ("column",), "diagonal": ("column",)},

@@ -168,6 +168,8 @@ CONTRACT = Contract(
     view=FixedMaskView,
     flags=(
         "DeadInput",
+        "WiderThanBlock",
+        "ManyRows",
         "DuplicateColumn",
         "CorrelatedPair",
         "Singular",
@@ -193,10 +195,29 @@ CONTRACT = Contract(
         "WrongCount",
         "NonSymmetric",
     ),
-    shapes=((1, 6), (1, 7), (3, 1), (4, 4), (3, 8), (3, 9), (2, 12), (5, 10), (2, 33), (8, 24)),
+    shapes=(
+        (1, 6),
+        (1, 7),
+        (3, 1),
+        (4, 4),
+        (3, 8),
+        (3, 9),
+        (2, 12),
+        (5, 10),
+        (2, 33),
+        (8, 24),
+        (33, 5),
+        (2, 133),
+    ),
     build=_build,
     axes={"weight": ("row", "column"), "gram": ("column", "column"), "mask": ("row", "column")},
-    transforms=(transforms.scale, transforms.signs, transforms.rows, transforms.columns),
+    transforms=(
+        transforms.scale,
+        transforms.signs,
+        transforms.rows,
+        transforms.columns,
+        transforms.another_hessian,
+    ),
     example="""def optimal_weights(weight, gram, mask):
     out = np.zeros_like(weight)
     for w, kept, v in zip(weight, mask, out):
