@@ -29,7 +29,7 @@ def telling(view, answer, checks) -> bool:
             return False
         if check.name == "count" and check.outcome == "fail":
             return check.measured is not None and abs(check.measured - check.bound) > 2
-    if answer.weight is None and answer.mask is None:
+    if view.expects != "answer" or (answer.weight is None and answer.mask is None):
         return False
     if not hasattr(view, "pruned"):
         return True
