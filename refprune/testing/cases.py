@@ -66,7 +66,7 @@ def _eligible(flag, shapes):
         "ManyRows": lambda r, c: r > 32,
         "NearTie": lambda r, c: 2 < c <= WIDE and r * c < 80,
         "Singular": lambda r, c: 4 < c <= WIDE,
-        "UnrepresentableSparsity": lambda r, c: r * c in (10, 20, 100) or misrounded(r * c),
+        "UnrepresentableSparsity": lambda r, c: r * c in (10, 20, 100) or bool(misrounded(r * c)[0]),
     }.get(flag, (lambda r, c: c > 2) if flag in NEEDS_TWO else (lambda r, c: c > 1))
     return [shape for shape, (r, c) in rows_columns.items() if wanted(r, c)]
 
@@ -83,7 +83,7 @@ def make_case(contract, number, seed, dtype, claims) -> Case:
         shapes = narrow
     shape = shapes[(round_number + int(rng.integers(len(shapes)))) % len(shapes)]
     if flag == "UnrepresentableSparsity":  # the sizes that tell come first
-        shape = sorted(shapes, key=lambda shape: -len(misrounded(math.prod(shape))))[
+        shape = sorted(shapes, key=lambda shape: -len(misrounded(math.prod(shape))[0]))[
             round_number % len(shapes)
         ]
     kind = np.dtype("float16") if flag == "Half" else np.dtype(dtype)

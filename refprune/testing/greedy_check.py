@@ -1,6 +1,6 @@
 """The greedy rung: replay the removals, then the spreading of the budget over the rows."""
 
-from .allocation import heap_misfit, ranked_misfit
+from .allocation import Misfit, heap_misfit, ranked_misfit
 from .certificate import replay_order, replay_set
 from .contract import failed, undecided
 from .greedy_view import require_order
@@ -51,10 +51,31 @@ def _of_order(view, removals):
     if found is not None and found.outcome == "fail":
         return found
     if len(results) > 1 and view.group is None and view.allocation == "heap":
-        misfit = heap_misfit(view.rows, results)
+        misfit = _first_misstep(view, removals) or heap_misfit(view.rows, results)
         if misfit is not None:
             return _unfair(view, misfit, misfit.over, misfit.under)
     return found
+
+
+def _first_misstep(view, removals):
+    """The first removal of a layer's sequence that another row could have had cheaper; None when there is none."""
+    removed = [frozenset()] * len(view.rows)
+    heads = [_head(row, gone) for row, gone in zip(view.rows, removed, strict=True)]
+    for number, unit in removals:
+        row = view.rows[number]
+        cost = row.costs(removed[number])[0][unit]
+        other = min(range(len(heads)), key=heads.__getitem__)
+        bound = row.bound + view.rows[other].bound
+        if cost > heads[other] + bound:
+            return Misfit(number, cost, other, heads[other], bound)
+        removed[number] |= {unit}
+        heads[number] = _head(row, removed[number])
+    return None
+
+
+def _head(row, removed):
+    r, _ = row.costs(removed)
+    return min((r[unit] for unit in row.candidates(removed)), default=float("inf"))
 
 
 def _of_parts(view, pruned):

@@ -164,11 +164,11 @@ def _answered_bad_input(view, raw, claims):
 
 
 def _has_nan(raw):
-    """NaN is how a backend that cannot raise says that it failed."""
+    """NaN or Inf is how a backend that cannot raise says that it failed."""
     parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, (tuple, list)) else [raw]
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype.kind == "f":
-            return bool(np.isnan(part).any())
+            return not np.isfinite(part).all()
     return False
 
 

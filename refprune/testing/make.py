@@ -92,7 +92,7 @@ def hessian(rng, d, flag, dtype, greedy=True, exact=False):
         # the condition grows with 1 / gap^2
         return paired(rng, matrix, 0.0 if exact else log_uniform(rng, min((4000 / limit) ** 0.5, 0.5), 0.5))
     if flag == "DeadInput":
-        dead = rng.choice(d, size=int(rng.choice([max(1, d // 5), max(1, d // 5), d - 1, d])), replace=False)
+        dead = rng.choice(d, size=int(rng.choice([max(1, d // 5), d - 1, d])), replace=False)
         matrix[dead, :] = 0.0
         matrix[:, dead] = 0.0
         return matrix * rng.choice([1.0, 2.0**-20])  # features times about 1e-3
@@ -147,7 +147,9 @@ def near_tie(rng, w, cost, dtype, bounds=1.0):
         score = np.abs(row) * np.sqrt(cost)
         j, k = rng.permutation(np.argsort(score)[:2])
         row[k] = np.copysign(score[j] * (1 + share) / np.sqrt(cost[k]), row[k])
-    return w
+    least = (np.abs(w) * np.sqrt(cost)).min(axis=1)
+    apart = 1 + 2 * share * rng.permutation(w.shape[0])  # the rows compete for a layer's budget
+    return w * (least[0] * apart / least)[:, None]
 
 
 def layout(rng, array, flag):
@@ -195,20 +197,30 @@ def sparsity(rng, total, flag):
     if flag in ("K1", "NearTie"):
         return 1 / total
     if flag == "UnrepresentableSparsity":
-        return float(rng.choice(misrounded(total) or (0.1, 0.55, 0.7)))
+        product, number = misrounded(total)
+        telling = product if rng.random() < 0.6 else number
+        return float(rng.choice(telling or product or (0.1, 0.55, 0.7)))
     return float(rng.choice(SPARSITIES))
 
 
 @lru_cache
 def misrounded(total) -> tuple:
-    """Sparsities of at most three decimals whose product with `total` in floating point rounds to another count.
+    """Sparsities of at most three decimals that round to another count of `total` than their decimal does.
 
-    >>> 0.7 in misrounded(45)  # 31.5 goes to 32, but 0.7 * 45 is 31.499999999999996
+    The first tuple: through a product in double precision. The second: in single precision, or exactly from the
+    binary number that stands for the decimal.
+
+    >>> 0.7 in misrounded(45)[0]  # 31.5 goes to 32, but 0.7 * 45 is 31.499999999999996
     True
     """
-    return tuple(
-        k / 1000 for k in range(1, 1000) if round(k / 1000 * total) != round(Fraction(k, 1000) * total)
+    right = {k / 1000: round(Fraction(k, 1000) * total) for k in range(1, 1000)}
+    product = tuple(s for s, count in right.items() if round(s * total) != count)
+    number = tuple(
+        s
+        for s, count in right.items()
+        if round(float(np.float32(s) * np.float32(total))) != count or round(Fraction(s) * total) != count
     )
+    return product, number
 
 
 def nm(rng, columns, flag):

@@ -113,6 +113,8 @@ def arrays(flag, shape, rng, dtype, greedy=True):
         w, h = (make.spoil(rng, w, flag), h) if spoil_weight else (w, make.spoil(rng, h, flag))
         if flag == "Empty":
             h = h[:0, :0]
+    if not flag and columns > 1:  # as a Gram from a device may be: symmetric up to the last bit
+        h[0, 1] = np.nextafter(h[0, 1], h.dtype.type(np.inf))
     if flag == "NonSymmetric" and columns > 1:
         h[0, 1] += 1 + abs(h).max()
     return make.layout(rng, w, flag), make.layout(rng, h, flag)

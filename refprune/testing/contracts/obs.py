@@ -160,7 +160,7 @@ OBS = Contract(
     ),
     view=build.VectorView,
     flags=build.VECTOR,
-    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (133,)),
+    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (260,)),
     build=build.vector,
     axes={"weight": ("column",), "hessian": ("column", "column")},
     transforms=(
@@ -173,6 +173,9 @@ OBS = Contract(
     ),
     example="""def obs(weight, hessian, keep):
     w, living, order = weight.copy(), list(range(weight.size)), []
+    alive = np.diag(hessian) > 0
+    if alive.any() and np.linalg.cond(hessian[np.ix_(alive, alive)]) > 1e14:
+        raise np.linalg.LinAlgError("need a positive definite hessian")
     for p in np.flatnonzero(np.diag(hessian) == 0)[: weight.size - keep]:  # dead inputs
         w[p] = 0.0
         living.remove(p)
@@ -247,7 +250,7 @@ OBS_GROUPS = Contract(
     ),
     view=build.VectorView,
     flags=build.VECTOR,
-    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (133,)),
+    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (260,)),
     build=build.grouped_vector,
     axes={"weight": ("column",), "hessian": ("column", "column"), "groups": ("column",)},
     transforms=(
@@ -261,7 +264,7 @@ OBS_GROUPS = Contract(
     example="""def obs_groups(weight, hessian, groups, keep):
     w, left, order = weight.copy(), sorted(set(groups.tolist())), []
     living = np.diag(hessian) > 0
-    if np.linalg.cond(hessian[np.ix_(living, living)]) > 1e14:
+    if living.any() and np.linalg.cond(hessian[np.ix_(living, living)]) > 1e14:
         raise np.linalg.LinAlgError("need a positive definite hessian")
     while len(left) > keep:
         at = np.flatnonzero(living & np.isin(groups, left))

@@ -207,7 +207,7 @@ CONTRACT = Contract(
         (2, 33),
         (8, 24),
         (33, 5),
-        (2, 133),
+        (2, 260),
     ),
     build=_build,
     axes={"weight": ("row", "column"), "gram": ("column", "column"), "mask": ("row", "column")},
