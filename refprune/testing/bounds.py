@@ -10,6 +10,8 @@ names, `scale` the size of the terms that are added. The constants:
   The error of r is additive, `c eps kappa sqrt(w^T H w)`, because sum of r^2 is at most `w^T H w / 2`.
 - `SOLVE` = 30. Weights at a fixed mask: the forward error of a restricted solve is `eps kappa` times the
   size of the weights (Higham, theorem 10.4 for Cholesky), through a running inverse some times that.
+- `BEYOND` = 1000. Past `condition_limit` a running inverse errs by 100 to 1000 eps kappa; answers are held only to
+  "no worse than the mask without any update".
 - `PRODUCT` = 4. A sum of n products errs by at most `n eps sum |a b|` (Higham, section 3.1); a score of three
   factors by a few eps of itself.
 """
@@ -18,6 +20,7 @@ import numpy as np
 
 GREEDY = 10.0
 SOLVE = 30.0
+BEYOND = 1000.0
 PRODUCT = 4.0
 
 # half a unit in the last place times two: the spacing of numbers near 1

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .answer import Unreadable
-from .bounds import PRODUCT, SOLVE
+from .bounds import BEYOND, PRODUCT, SOLVE
 from .contract import Check, CheckSpec, failed, not_claimed, passed
 from .greedy_check import greedy
 from .greedy_view import require_order
@@ -231,7 +231,7 @@ def _residual(view, value, pruned):
 
 def _no_worse_than_mask(view, value, pruned):
     found, alone = view.objective(value), view.objective(np.where(pruned, 0.0, view.weight))
-    bound = min(SOLVE * view.eps * view.condition, 1.0) * view.energy
+    bound = min(BEYOND * view.eps * view.condition, 1.0) * view.energy
     if found > alone + bound:
         text = f"objective {found:.6g} is above that of the mask without any update, {alone:.6g}"
         return failed(text, found - alone, bound)

@@ -142,7 +142,7 @@ CONTRACT = Contract(
         (5, 12),
         (5, 18),
         (2, 33),
-        (2, 260),
+        (2, 140),
     ),
     build=build.layer,
     axes=AXES,

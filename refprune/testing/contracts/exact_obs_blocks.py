@@ -80,7 +80,7 @@ CONTRACT = Contract(
         (5, 18),
         (2, 24),
         (3, 7),
-        (1, 260),
+        (1, 140),
     ),
     build=build.block_layer,
     axes=AXES,

@@ -99,7 +99,7 @@ CONTRACT = Contract(
         (4, 12),
         (2, 24),
         (3, 7),
-        (1, 260),
+        (1, 140),
     ),
     build=build.grouped_layer,
     axes=AXES,

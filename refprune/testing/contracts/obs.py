@@ -160,7 +160,7 @@ OBS = Contract(
     ),
     view=build.VectorView,
     flags=build.VECTOR,
-    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (260,)),
+    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (140,)),
     build=build.vector,
     axes={"weight": ("column",), "hessian": ("column", "column")},
     transforms=(
@@ -250,7 +250,7 @@ OBS_GROUPS = Contract(
     ),
     view=build.VectorView,
     flags=build.VECTOR,
-    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (260,)),
+    shapes=((6,), (1,), (2,), (7,), (12,), (16,), (24,), (40,), (140,)),
     build=build.grouped_vector,
     axes={"weight": ("column",), "hessian": ("column", "column"), "groups": ("column",)},
     transforms=(
