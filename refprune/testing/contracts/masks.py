@@ -53,6 +53,8 @@ class NMView(MaskView):
 
 def _scores(flag, shape, rng, dtype):
     s = make.weights(rng, *shape, flag)
+    if flag in ("", "OneRow", "Square", "Transposed") and rng.random() < 0.5:
+        s = np.round(2 * s) / 2  # ties everywhere, as in quantised scores
     if flag == "NearTie":  # of positive scores, for the smallest go
         s = make.near_tie(rng, np.abs(s), np.ones(shape[1]), dtype)
     s = make.layout(rng, make.spoil(rng, s.astype(dtype), flag), flag)
