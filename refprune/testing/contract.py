@@ -33,8 +33,6 @@ class Mistake:
         As the diagnosis says it.
     call : callable
         It has the call of its contract.
-    claims : dict
-        What an implementation with this mistake would claim.
     shows : tuple of str
         For mistakes whose numbers are right: (check that breaks, words of its explanation).
     """
@@ -42,8 +40,11 @@ class Mistake:
     name: str
     summary: str
     call: Callable
-    claims: dict = field(default_factory=dict)
     shows: tuple = ()
+
+    def __call__(self, *arguments, **named):
+        """The wrong answer; arguments by name are in the contract's order."""
+        return self.call(*arguments, *named.values())
 
     def fresh(self):
         """The call, without anything that earlier calls left behind."""

@@ -21,8 +21,6 @@ def of(reference, returns, nothing, objective=None, saliencies=None, first="weig
                 _overwritten(reference), shows=("unchanged", f"{first} changed during the call")),
         Mistake("raises-at-zero", "a call that prunes nothing raises", _raising(reference, nothing),
                 shows=("answers", "zero-size array")),
-        Mistake("bad-input-accepted", "bad input is answered", reference, claims={"validates": True},
-                shows=("refuses", "an answer came")),
     ]  # fmt: skip
     if "mask" in returns:
         found.append(Mistake("mask-as-numbers", "the mask is an array of 0 and 1, not of bool", _numbers(reference),
