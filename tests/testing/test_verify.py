@@ -198,3 +198,54 @@ def test_a_coarser_dtype_can_be_declared():
     rounded = found.weight.astype(np.float32).astype(float)
     assert testing.verify("exact-obs", problem, (rounded, found.mask)).outcome == "fail"
     assert testing.verify("exact-obs", problem, (rounded, found.mask), dtype="float32").outcome == "pass"
+
+
+def test_an_order_over_rows_is_judged_step_by_step():
+    problem = layer()
+    found = pruned(problem)
+    answer = {"weight": found.weight, "mask": found.mask, "order": np.asarray(found.order)}
+    assert testing.verify("exact-obs", problem, answer).outcome == "pass"
+    backwards = testing.verify("exact-obs", problem, {**answer, "order": answer["order"][::-1].copy()})
+    assert broken(backwards) == ["greedy"]
+    assert broken(testing.verify("exact-obs", problem, {**answer, "order": answer["order"][:-1]})) == [
+        "order"
+    ]
+    # every row's own sequence is kept, but the rows take turns in another way than the heap does
+    rows = np.argsort(answer["order"] // 4, kind="stable")
+    assert not np.array_equal(rows, np.arange(len(rows)))
+    by_row = testing.verify("exact-obs", problem, {**answer, "order": answer["order"][rows]})
+    assert broken(by_row) == ["greedy"]
+    assert "allocation is broken" in str(by_row)
+
+
+def test_saliencies_are_checked_with_and_without_their_order():
+    problem = layer()
+    found = pruned(problem)
+    answer = {"weight": found.weight, "mask": found.mask, "saliencies": np.asarray(found.trace, dtype=float)}
+    assert testing.verify("exact-obs", problem, answer).outcome == "pass"
+    twice = {**answer, "saliencies": 2 * answer["saliencies"]}
+    assert broken(testing.verify("exact-obs", problem, twice)) == ["saliencies"]
+    ordered = {**answer, "order": np.asarray(found.order)}
+    assert testing.verify("exact-obs", problem, ordered).outcome == "pass"
+    assert "2 times as large" in str(
+        testing.verify("exact-obs", problem, {**ordered, **twice, "order": ordered["order"]})
+    )
+
+
+def test_inputs_that_changed_before_an_exception_are_told():
+    def spoils(weight, sparsity):
+        weight[...] = 0.0
+        raise ValueError("too late")
+
+    report = testing.run(spoils, "magnitude", examples=40, isolate=False)
+    assert {"answers", "unchanged"} <= {record.check for record in report.failures}
+
+
+def test_every_mistake_can_be_called_like_an_implementation():
+    for contract in testing.contracts.values():
+        for mistake in contract.mistakes:
+            assert callable(mistake)
+    problem = {"weight": np.array([[3.0, -4.0, 2.0, 0.5]]), "sparsity": 0.5}
+    signed = next(m for m in testing.contracts["magnitude"].mistakes if m.name == "signed-weights")
+    for answer in (signed(*problem.values()), signed(**problem)):
+        assert testing.verify("magnitude", problem, answer).outcome == "fail"
