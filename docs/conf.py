@@ -22,7 +22,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "contract_pages",
 ]
-exclude_patterns = ["_build", "_static"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_static", "_templates"]
 default_role = "code"
 nitpicky = False
 

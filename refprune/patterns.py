@@ -21,7 +21,7 @@ from refprune.blocks import Blocks, Groups
 from refprune.counts import RULES, check_amount, prune_count, units_to_prune
 from refprune.layout import along_inputs, back, check_scope, dims, given, prune
 
-__all__ = ["NM", "Blocks", "Groups", "Unstructured", "prune_count"]
+__all__ = ["NM", "Blocks", "Groups", "Pattern", "Unstructured", "prune_count"]
 
 
 @dataclass(frozen=True)
@@ -194,3 +194,6 @@ class NM:
         labels = self.labels(mask.shape)
         kept = mask[labels >= 0]
         return bool(np.all(np.bincount(labels[labels >= 0], weights=kept) <= self.n))
+
+
+Pattern = Unstructured | NM | Blocks | Groups

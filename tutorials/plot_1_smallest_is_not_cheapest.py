@@ -212,14 +212,6 @@ def prune(method, sparsity):
     return pruned
 
 
-def obd(problem, pattern):
-    """OBD on a layer: the Hessian's diagonal is the Gram's, once for every row."""
-    rows, columns = problem.weight.shape
-    diagonal = np.tile(np.diag(problem.gram), rows)
-    flat = rp.obd(rp.Quadratic(diagonal, problem.weight.ravel()), rp.Unstructured(pattern.sparsity))
-    return rp.Pruned(flat.weight.reshape(rows, columns), flat.mask.reshape(rows, columns))
-
-
 def obs(problem, pattern):
     """OBS with a little damping."""
     return rp.obs(problem, pattern, damp=0.001)
@@ -228,7 +220,7 @@ def obs(problem, pattern):
 shares = [0.5, 0.6, 0.7, 0.8, 0.9]
 curves = {
     name: [mlp.accuracy(prune(method, s), data.test_x, data.test_y) for s in shares]
-    for name, method in (("magnitude", rp.magnitude), ("OBD", obd), ("OBS", obs))
+    for name, method in (("magnitude", rp.magnitude), ("OBD", rp.obd), ("OBS", obs))
 }
 for name, values in curves.items():
     print(f"{name:>10}", *(f"{value:7.1%}" for value in values))
@@ -256,6 +248,11 @@ plt.show()
 
 assert curves["OBS"][-1] > curves["magnitude"][-1] + 0.1
 assert all(good >= bad - 0.02 for good, bad in zip(curves["OBS"], curves["magnitude"]))
+inputs, pattern = data.train_x, rp.Unstructured(0.9)
+for weight, bias in network:
+    layer = rp.LayerProblem.from_inputs(weight, inputs)
+    assert rp.obd(layer, pattern).objective < rp.magnitude(layer, pattern).objective
+    inputs = np.maximum(inputs @ weight.T + bias, 0.0)
 
 # %%
 # What was not shown

@@ -104,20 +104,23 @@ assert np.allclose(weight, exact_weight.astype(float), rtol=1e-12, atol=0)
 # Now the oracle. It draws problems with dead inputs, ties, duplicated columns, bad conditions, rows of very
 # different scale, and the calls at the edge: nothing pruned, all pruned, one row, one column. `isolate=False`
 # runs the kernel in this process. On the command line it gets a process of its own:
-# `refprune check exact-obs my_kernels:prune`.
+# `refprune check exact-obs my_kernels:prune`. NumPy's warnings are off: some of the problems have no answer.
 
-report = testing.run(textbook, "exact-obs", examples=200, seed=0, isolate=False)
+with np.errstate(all="ignore"):
+    report = testing.run(textbook, "exact-obs", examples=200, seed=0, isolate=False)
 print(report)
 blamed = {flag for record in report.records if record.outcome == "fail" for flag in record.flags}
 print(blamed)
 assert report.outcome == "fail"
-assert blamed <= {"Singular", "BeyondArithmetic"}
+assert "Singular" in blamed
+assert blamed <= {"Singular", "BeyondArithmetic", "IllConditioned"}
 
 # %%
-# We thought it was right, and nearly it is. The oracle found two weak spots. With a *singular* Gram, `inv`
-# may not notice and returns noise: the kernel answers where it should refuse. And where the condition is
-# *beyond arithmetic*, the downdates pile up so much rounding that the weights end up worse than no update
-# at all. Both have a remedy: look at the rank first, and solve for the best weights afresh at the end.
+# We thought it was right, and nearly it is. The oracle found a weak spot. With a *singular* Gram, `inv` may
+# not notice and returns noise: the kernel answers where it should refuse. There is a second one, which shows
+# more clearly in 2,500 cases than in 200: where the condition is near the end of what the arithmetic can bear
+# or *beyond* it, the downdates pile up so much rounding that the weights are no longer the best ones. Both
+# have a remedy: look at the rank first, and solve for the best weights afresh at the end.
 
 
 def refuse_singular(gram):
@@ -184,9 +187,9 @@ assert broken.outcome == "fail"
 
 # %%
 # Read the report from the top. The table says which checks failed and in how many cases; what lies above a
-# broken rung of the ladder is not reached. *Looks like* names a known mistake, when its answer equals the
-# kernel's in at least three cases. At the end stands the smallest case that fails, ready to be pasted into
-# a test.
+# broken rung of the ladder is not reached. *Looks like* names a known mistake, when it gives the
+# kernel's answer in nearly all cases that fail, and in three at least. At the end stands the smallest case
+# that fails, ready to be pasted into a test.
 
 print(broken.looks_like)
 assert list(broken.looks_like) == ["stale-inverse"]

@@ -1,4 +1,4 @@
-"""Writes one page per contract from `refprune.testing.contracts`: the pages cannot drift from the judge.
+"""Writes one page per contract, their list and the table of claims from `refprune.testing`: they cannot drift from it.
 
 The kill matrices take longer than a documentation build should. They are read from
 `docs/contracts/kill_matrix.json`, which `docs/contracts/make_kill_matrix.py` writes; a test of the suite
@@ -11,7 +11,9 @@ import textwrap
 from pathlib import Path
 
 from refprune import testing
+from refprune.testing import claims
 
+LATER = {"damping", "update", "project", "detach_first"}  # claims that no contract of today reads
 HERE = Path(__file__).parent.parent / "contracts"
 
 
@@ -44,6 +46,20 @@ def table(header, rows, widths) -> list[str]:
     return [*lines, ""]
 
 
+def sentence(text: str) -> str:
+    """The text with a capital first letter and a full stop."""
+    text = plain(text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def call(contract) -> list[str]:
+    """The signature, and the shapes of its arrays."""
+    shapes = {name: f"({', '.join(f'{axis}s' for axis in axes)}{',' * (len(axes) == 1)})"
+              for name, axes in contract.axes.items()}  # fmt: skip
+    told = [f"`{name}` is {shape}" for name, shape in shapes.items()]
+    return [".. code-block:: text", "", f"   {contract.signature}", "", f"{', '.join(told)}.", ""]
+
+
 def kill_table(matrix: dict) -> list[str]:
     """How often each check convicts each mistake, from one contract's part of the JSON file."""
     checks = [check for check in matrix["checks"] if any(row[check] for row in matrix["counts"].values())]
@@ -61,7 +77,7 @@ def kill_table(matrix: dict) -> list[str]:
 def page(contract, matrix: dict) -> str:
     """The whole page of one contract."""
     lines = heading(contract.name, "=")
-    lines += [".. code-block:: text", "", f"   {contract.signature}", ""]
+    lines += call(contract)
     lines += heading("Promise", "-") + bullets(contract.promises)
     lines += heading("How the call is read", "-") + bullets(contract.readings)
     lines += heading("Checks, in order", "-")
@@ -70,9 +86,13 @@ def page(contract, matrix: dict) -> str:
         [[c.rung, f"`{c.name}`", plain(c.summary)] for c in contract.checks],
         [15, 20, 65],
     )
-    lines += heading("Tolerances", "-") + [plain(contract.tolerance), ""]
-    lines += heading("Ties", "-") + [plain(contract.ties), ""]
+    lines += heading("Tolerances", "-") + [sentence(contract.tolerance), ""]
+    lines += heading("Ties", "-") + [sentence(contract.ties), ""]
+    lines += heading("Cases", "-")
+    lines += ["Plain ones, and these edge cases, each on one case at least:", ""]
+    lines += [", ".join(f"`{flag}`" for flag in contract.flags) + ".", ""]
     lines += heading("An example", "-")
+    lines += ["A short version that is right on friendly data:", ""]
     lines += [".. code-block:: python", "", textwrap.indent(contract.example.strip("\n"), "   "), ""]
     lines += heading("Known mistakes", "-")
     lines += table(
@@ -88,13 +108,31 @@ def page(contract, matrix: dict) -> str:
     return "\n".join(lines)
 
 
+def contract_list() -> str:
+    """Every contract with its call and its first promise, in the order of the registry, and the table of contents."""
+    rows = [[f":doc:`generated/{c.name}`", f"``{c.signature}``"] for c in testing.contracts.values()]
+    lines = table(["contract", "call"], rows, [25, 75])
+    lines += [".. toctree::", "   :hidden:", "", *(f"   generated/{name}" for name in testing.contracts), ""]
+    return "\n".join(lines)
+
+
+def claim_table() -> str:
+    """The table in the docstring of `refprune.testing.claims`, without what no contract reads."""
+    rows = [line.strip("| ").split(" | ") for line in claims.__doc__.splitlines() if line.startswith("| ``")]
+    return "\n".join(
+        table(["claim", "values", "meaning"], [r for r in rows if r[0].strip("`") not in LATER], [20, 40, 40])
+    )
+
+
 def write_pages(app) -> None:
-    """Write `contracts/generated/*.rst`; leave a file alone when its text is the same."""
+    """Write `contracts/generated/`; leave a file alone when its text is the same."""
     folder = Path(app.srcdir) / "contracts" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     matrices = json.loads((HERE / "kill_matrix.json").read_text())
-    for name, contract in testing.contracts.items():
-        path, text = folder / f"{name}.rst", page(contract, matrices[name])
+    texts = {f"{name}.rst": page(contract, matrices[name]) for name, contract in testing.contracts.items()}
+    texts |= {"contracts.txt": contract_list(), "claims.txt": claim_table()}
+    for name, text in texts.items():
+        path = folder / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
 

@@ -6,13 +6,15 @@ Cost: a stable sort.
 Source: Han, Pool, Tran, Dally 2015, Learning both Weights and Connections for Efficient Neural Networks.
 """
 
-from refprune.arrays import astype, precision, real
+from refprune.arrays import Array, astype, precision, real
 from refprune.methods.saliency import pruned_by
 from refprune.methods.system import floating
+from refprune.patterns import Pattern
 from refprune.problems import LayerProblem, Quadratic
+from refprune.pruned import Pruned
 
 
-def magnitude(weight, pattern):
+def magnitude(weight: Array | LayerProblem | Quadratic, pattern: Pattern) -> Pruned:
     """Prune the weights of least magnitude.
 
     Parameters

@@ -12,10 +12,12 @@ the diagonal it is the diagonal Fisher version.
 from refprune.arrays import astype, diagonal, namespace, precision
 from refprune.methods.saliency import pruned_by
 from refprune.methods.system import exponent, floating
+from refprune.patterns import Pattern
 from refprune.problems import LayerProblem, Quadratic
+from refprune.pruned import Pruned
 
 
-def obd(problem, pattern):
+def obd(problem: Quadratic | LayerProblem, pattern: Pattern) -> Pruned:
     r"""Prune the weights of least saliency :math:`\frac12 H_{pp} w_p^2`; survivors stay as they are.
 
     Parameters

@@ -13,15 +13,24 @@ Source: Hassibi and Stork 1993, equation 5; on layers Frantar and Alistarh 2022 
 
 import numpy as np
 
+from refprune.arrays import Array
 from refprune.blocks import Blocks, Groups
 from refprune.methods import unit_walks, walks
 from refprune.methods.allocation import RULES
 from refprune.methods.answer import prior_zeros, refitted
 from refprune.methods.system import system
-from refprune.patterns import NM, Unstructured
+from refprune.patterns import NM, Pattern, Unstructured
+from refprune.problems import LayerProblem, Quadratic
+from refprune.pruned import Pruned
 
 
-def obs(problem, pattern, damp=0.0, allocation="heap", mask=None):
+def obs(
+    problem: Quadratic | LayerProblem,
+    pattern: Pattern,
+    damp: float = 0.0,
+    allocation: str = "heap",
+    mask: Array | None = None,
+) -> Pruned:
     r"""Prune by Optimal Brain Surgeon, one unit at a time; on a layer this is ExactOBS.
 
     Removing p costs :math:`w_p^2 / (2 [H^{-1}]_{pp})`, the exact increase of the quadratic model, with the

@@ -10,12 +10,14 @@ Source: least squares; the second form of it, ``v = w - H^-1_:P (H^-1_PP)^-1 w_P
 
 import numpy as np
 
-from refprune.arrays import boolean, namespace, to_numpy
+from refprune.arrays import Array, boolean, namespace, to_numpy
 from refprune.methods.answer import refitted
 from refprune.methods.system import system
+from refprune.problems import LayerProblem, Quadratic
+from refprune.pruned import Pruned
 
 
-def optimal_weights(problem, mask, damp=0.0):
+def optimal_weights(problem: Quadratic | LayerProblem, mask: Array, damp: float = 0.0) -> Pruned:
     r"""The minimiser of the problem among the weights that are zero where `mask` is False.
 
     Solves :math:`(H + D)_{KK} v_K = (H + D)_{K:} w - g_K` on the kept set K of every row.

@@ -14,11 +14,12 @@ from refprune.arrays import astype, diagonal, namespace, precision
 from refprune.blocks import Blocks
 from refprune.methods.saliency import pruned_by
 from refprune.methods.system import exponent, floating
-from refprune.patterns import Unstructured
+from refprune.patterns import Pattern, Unstructured
 from refprune.problems import LayerProblem
+from refprune.pruned import Pruned
 
 
-def wanda(problem, pattern):
+def wanda(problem: LayerProblem, pattern: Pattern) -> Pruned:
     r"""Prune the weights of least :math:`|W_{ij}| \sqrt{G_{jj}}`.
 
     Parameters

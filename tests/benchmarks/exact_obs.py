@@ -101,6 +101,17 @@ def compare(rows, columns):
     return slow, fast, bool((mask == answer.mask).all()), np.abs(weight - answer.weight).max()
 
 
+def scaling(widest=2048, rows=32):
+    """Yield (columns, seconds by heap, by row, of 2:4, peak in MiB, its bound) for 128, 256, ... columns to 50 %."""
+    width = 128
+    while width <= widest:
+        problem = rp.LayerProblem(*layer(rows, width))
+        patterns = (rp.Unstructured(0.5), rp.Unstructured(0.5, scope="row"), rp.NM(2, 4))
+        seconds = [timed(rp.obs, problem, pattern)[1] for pattern in patterns]
+        yield width, *seconds, peak(rp.obs, problem, patterns[0]) / 2**20, memory_bound(rows, width) / 2**20
+        width *= 2
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=128)
@@ -119,15 +130,8 @@ def main():
     print(f"memory: {used / 2**20:.0f} MiB, bound {memory_bound(rows, columns) / 2**20:.0f} MiB; ", end="")
     print(f"the inverses of all rows would take {inverses:.0f} MiB")
     print("\n32 rows to 50 %\ncolumns   heap (s)   scope row (s)   2:4 (s)   memory (MiB)   bound (MiB)")
-    width = 128
-    while width <= options.widest:
-        problem = rp.LayerProblem(*layer(32, width))
-        patterns = (rp.Unstructured(0.5), rp.Unstructured(0.5, scope="row"), rp.NM(2, 4))
-        seconds = [timed(rp.obs, problem, pattern)[1] for pattern in patterns]
-        used = peak(rp.obs, problem, patterns[0]) / 2**20
-        print(f"{width:7d} {seconds[0]:10.2f} {seconds[1]:15.2f} {seconds[2]:9.2f}", end="")
-        print(f" {used:14.0f} {memory_bound(32, width) / 2**20:13.0f}", flush=True)
-        width *= 2
+    for width, heap, row, nm, used, bound in scaling(options.widest):
+        print(f"{width:7d} {heap:10.2f} {row:15.2f} {nm:9.2f} {used:14.0f} {bound:13.0f}", flush=True)
 
 
 if __name__ == "__main__":
