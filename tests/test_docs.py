@@ -1,5 +1,6 @@
 """What the documentation says is what the package has: README examples run, every public name has a page."""
 
+import csv
 import json
 import re
 import sys
@@ -72,3 +73,30 @@ def test_the_kill_matrices_are_those_of_the_registry():
         assert stored[name]["checks"] == [check.name for check in contract.checks]
         killed = [sum(stored[name]["counts"][mistake].values()) > 0 for mistake in stored[name]["mistakes"]]
         assert np.all(killed)
+
+
+def table(name):
+    """A stored table of the documentation, one mapping for each line."""
+    with (ROOT / "docs" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_figures_on_the_pages_keep_what_the_pages_say():
+    for line in table("fairness.csv"):
+        assert all(cell.startswith("0 / ") for key, cell in line.items() if key != "contract" and cell), line
+    for line in table("sharpness.csv"):
+        assert all(cell.startswith("0 of ") for cell in line.values() if " of " in cell), line
+    assert {line["contract"] for line in table("fairness.csv")} == set(testing.contracts)
+    direct, ours = table("benchmarks.csv")
+    assert int(direct["time, rp.obs = 1"]) >= 20
+    for line in (ours, *table("scaling.csv")):
+        assert int(line["peak memory (MiB)"]) <= int(line["stated bound (MiB)"])
+
+
+def test_one_version_everywhere():
+    stated = [
+        re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE),
+        re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE),
+    ]
+    assert [match[1] for match in stated] == [rp.__version__] * 2
+    assert "### Verdicts that change" in (ROOT / "CHANGELOG.md").read_text()
