@@ -42,15 +42,19 @@ def flags_of(contract, claims) -> tuple:
     """The flags that apply under the claims, Plain first."""
     shapes = palette(contract, claims)
     half = ("Half",) if "float16" in claims.get("dtypes", ()) else ()
-    named = [flag for flag in (*contract.flags, *half) if _eligible(flag, shapes)]
+    named = [flag for flag in (*contract.flags, *half) if _eligible(flag, shapes, contract.per_row)]
     if "multiple_of" in claims.get("columns", {}):
         named = [flag for flag in named if flag != "NMRemainder"]
     return (PLAIN, *named, PLAIN)
 
 
-def _eligible(flag, shapes):
+def _eligible(flag, shapes, per_row=False):
     """The shapes on which a flag makes sense."""
     rows_columns = {shape: _rows_columns(shape) for shape in shapes}
+
+    def counted(r, c):
+        return c if per_row else r * c
+
     wanted = {
         "OneRow": lambda r, c: r == 1,
         "OneColumn": lambda r, c: c == 1,
@@ -66,7 +70,9 @@ def _eligible(flag, shapes):
         "ManyRows": lambda r, c: r > 32,
         "NearTie": lambda r, c: 2 < c <= WIDE and r * c < 80,
         "Singular": lambda r, c: 4 < c <= WIDE,
-        "UnrepresentableSparsity": lambda r, c: r * c in (10, 20, 100) or bool(misrounded(r * c)[0]),
+        "UnrepresentableSparsity": lambda r, c: (
+            counted(r, c) in (10, 20, 100) or bool(misrounded(counted(r, c))[0])
+        ),
     }.get(flag, (lambda r, c: c > 2) if flag in NEEDS_TWO else (lambda r, c: c > 1))
     return [shape for shape, (r, c) in rows_columns.items() if wanted(r, c)]
 
@@ -76,16 +82,16 @@ def make_case(contract, number, seed, dtype, claims) -> Case:
     flags = flags_of(contract, claims)
     flag = flags[number % len(flags)]
     rng = np.random.default_rng([seed, zlib.crc32(contract.name.encode()), number])
-    shapes = _eligible(flag, palette(contract, claims))
+    shapes = _eligible(flag, palette(contract, claims), contract.per_row)
     round_number = number // len(flags)
     narrow = [shape for shape in shapes if _rows_columns(shape)[1] <= WIDE]
     if narrow and (flag != PLAIN or round_number % 3):
         shapes = narrow
     shape = shapes[(round_number + int(rng.integers(len(shapes)))) % len(shapes)]
     if flag == "UnrepresentableSparsity":  # the sizes that tell come first
-        shape = sorted(shapes, key=lambda shape: -len(misrounded(math.prod(shape))[0]))[
-            round_number % len(shapes)
-        ]
+        shape = sorted(
+            shapes, key=lambda shape: -len(misrounded(shape[-1] if contract.per_row else math.prod(shape))[0])
+        )[round_number % len(shapes)]
     kind = np.dtype("float16") if flag == "Half" else np.dtype(dtype)
     problem = contract.build("" if flag in (PLAIN, "Half") else flag, shape, rng, kind)
     return Case(number, () if flag == PLAIN else (flag,), problem)

@@ -90,6 +90,8 @@ class Contract:
         The palette of shapes of a run, at most 12.
     build : callable
         ``build(flag, shape, rng, dtype)``: one problem.
+    per_row : bool
+        True when a sparsity counts the columns of each row, not the whole weight.
     axes : dict
         Axis names of each array argument, for shrinking and for transformations.
     transforms : tuple of callables
@@ -115,6 +117,7 @@ class Contract:
     axes: dict = field(default_factory=dict)
     transforms: tuple = ()
     example: str = ""
+    per_row: bool = False
 
     @property
     def signature(self) -> str:

@@ -91,9 +91,8 @@ def _raised_sparsity(contract, problem, width):
     """The sparsity that prunes what `problem` prunes and all the dead weights as well."""
     weight, size = problem["weight"], problem.get("size", 1)
     per_row = weight.shape[-1] // size
-    fixed_rows = contract.name.startswith("wanda")  # one budget a row
-    total = per_row if fixed_rows else per_row * weight.shape[0]
-    dead = 1 if fixed_rows else weight.shape[0]
+    total = per_row if contract.per_row else per_row * weight.shape[0]
+    dead = 1 if contract.per_row else weight.shape[0]
     count = prune_count(problem["sparsity"], total)
     return (count + dead) / (total + dead)
 

@@ -25,7 +25,7 @@ CHECKS = (
 )
 TOLERANCE = (
     "costs are compared as square roots `r = |w| / sqrt(2 [H^-1]_pp)` with the additive bound "
-    "`10 eps kappa sqrt(w^T H w)`, weights with `30 eps kappa` of their scaled norm; kappa is the condition of the "
+    "`10 eps kappa sqrt(w^T H w)`, weights with `64 eps kappa` of their scaled norm; kappa is the condition of the "
     "living part of H at unit diagonal; conditions go up to `min(1e8, 1e-4 / eps)`"
 )
 TIES = "any order and any choice among near ties: the answer passes when some greedy order of its pruned set exists"

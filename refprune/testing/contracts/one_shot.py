@@ -195,7 +195,7 @@ def _contract(
         tolerance=SUM_TEXT, ties="any choice among equal scores", reference=reference, checks=CHECKS,
         mistakes=(*mistakes, *_form(reference)), view=view,
         flags=flags, shapes=shapes, build=build, axes=axes, transforms=moves,
-        example=example,
+        example=example, per_row=name == "wanda",
     )  # fmt: skip
 
 

@@ -145,8 +145,8 @@ CONTRACT = Contract(
         "a kept dead input keeps its weight",
         "a kept weight that is 0 may move",
     ),
-    tolerance="`30 eps kappa` of the scaled norm of a row's weights, kappa the condition of the living G at unit "
-    "diagonal; where G is singular the gradient on the kept entries is held to `30 eps d |G| |w|`",
+    tolerance="`64 eps kappa` of the scaled norm of a row's weights, kappa the condition of the living G at unit "
+    "diagonal; where G is singular the gradient on the kept entries is held to `64 eps d |G| |w|`",
     ties="none, but for singular G",
     reference=lambda weight, gram, mask: definitions.optimal_weights(weight, gram, mask),
     checks=CHECKS,
