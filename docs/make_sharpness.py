@@ -20,7 +20,9 @@ def lines():
         for dtype in ("float64", "float32"):
             rows = lone_mistakes(contract, dtype, examples=WRONG)
             for low in sorted({row.low for row in rows}):
-                cells = [row for mistake in MISTAKES for row in rows if (row.low, row.mistake) == (low, mistake)]
+                cells = [
+                    row for mistake in MISTAKES for row in rows if (row.low, row.mistake) == (low, mistake)
+                ]
                 decade = f"{cells[0].low:.0e} to {cells[0].high:.0e}"
                 near = sum(row.near_ties for row in cells)
                 counts = [f"{row.passed + row.undecided} of {row.wrong}" for row in cells]

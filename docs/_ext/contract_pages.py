@@ -56,8 +56,8 @@ def call(contract) -> list[str]:
     """The signature, and the shapes of its arrays."""
     shapes = {name: f"({', '.join(f'{axis}s' for axis in axes)}{',' * (len(axes) == 1)})"
               for name, axes in contract.axes.items()}  # fmt: skip
-    told = [f"`{name}` is {shape}" for name, shape in shapes.items()]
-    return [".. code-block:: text", "", f"   {contract.signature}", "", f"{', '.join(told)}.", ""]
+    told = [f"{'each of ' * (name == 'batches')}`{name}` is {shape}" for name, shape in shapes.items()]
+    return [".. code-block:: text", "", f"   {contract.signature}", "", f"Shapes: {', '.join(told)}.", ""]
 
 
 def kill_table(matrix: dict) -> list[str]:
