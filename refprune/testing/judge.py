@@ -1,5 +1,7 @@
 """One answer to one problem: `verify`, `assert_pruned`, and the ladder behind them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .answer import Answer, Unreadable, read
@@ -10,7 +12,9 @@ from .diagnosis import fitting, telling
 from .verdict import Check, Verdict
 
 
-def verify(contract, problem, answer, dtype=None, claims=None) -> Verdict:
+def verify(
+    contract: str, problem: Mapping, answer: object, dtype: str | None = None, claims: Mapping | None = None
+) -> Verdict:
     """Judge one answer.
 
     Parameters
@@ -64,7 +68,9 @@ def verify(contract, problem, answer, dtype=None, claims=None) -> Verdict:
     return Verdict(contract.name, checks, names, (view.expects,))
 
 
-def assert_pruned(contract, problem, answer, dtype=None, claims=None) -> Verdict:
+def assert_pruned(
+    contract: str, problem: Mapping, answer: object, dtype: str | None = None, claims: Mapping | None = None
+) -> Verdict:
     """`verify`, as an assertion: raises only when the outcome is ``"fail"``.
 
     Raises

@@ -53,7 +53,7 @@ class KillMatrix:
         return "\n".join(lines)
 
 
-def kill_matrix(contract, examples=200, seed=0, dtype="float64") -> KillMatrix:
+def kill_matrix(contract: str, examples: int = 200, seed: int = 0, dtype: str = "float64") -> KillMatrix:
     """Run every known mistake of `contract` through the whole ladder.
 
     Examples

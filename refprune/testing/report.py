@@ -57,14 +57,14 @@ class Report:
     seconds: float = 0.0
 
     @property
-    def outcome(self):
+    def outcome(self) -> str:
         """``"fail"`` on any failure, ``"undecided"`` above 1 % undecided cases, else ``"pass"``."""
         if any(record.outcome == "fail" for record in self.records):
             return "fail"
         return "undecided" if self.share_undecided > UNDECIDED_SHARE else "pass"
 
     @property
-    def cases(self):
+    def cases(self) -> dict:
         """Outcome of every case that was run, by its number."""
         found = {}
         for record in self.records:
@@ -72,17 +72,17 @@ class Report:
         return {case: worst(outcomes) for case, outcomes in found.items() if set(outcomes) != {"not run"}}
 
     @property
-    def share_undecided(self):
+    def share_undecided(self) -> float:
         """Undecided cases among those that were run."""
         outcomes = list(self.cases.values())
         return outcomes.count("undecided") / len(outcomes) if outcomes else 0.0
 
     @property
-    def failures(self):
+    def failures(self) -> list:
         """The records that failed."""
         return [record for record in self.records if record.outcome == "fail"]
 
-    def summary(self):
+    def summary(self) -> list:
         """(check, passed, failed, undecided, worst share of the bound or None) for each check."""
         rows = {}
         for record in self.records:
@@ -93,7 +93,7 @@ class Report:
                 row["share"] = max(row["share"] or 0.0, record.measured / record.bound)
         return [(name, r["pass"], r["fail"], r["undecided"], r["share"]) for name, r in rows.items()]
 
-    def smallest_text(self):
+    def smallest_text(self) -> str:
         """The smallest failing case as Python that can be pasted into a test; empty when there is none."""
         if self.smallest is None:
             return ""
@@ -111,7 +111,7 @@ class Report:
         lines.append(f"testing.assert_pruned({self.contract!r}, problem, {answer})")
         return "\n".join(lines)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Every record and setting as JSON text; `refprune check --replay` reads it."""
         return json.dumps(
             {

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable, Collection, Mapping
 
 from .cases import generate
 from .claims import check_claims
@@ -15,17 +16,17 @@ LARGE = 5000  # numbers in a problem; larger ones are not diagnosed
 
 
 def run(
-    implementation,
-    contract,
-    examples=200,
-    seed=0,
-    dtype="float64",
-    arrays="numpy",
-    timeout=10.0,
-    isolate=True,
-    claims=None,
-    progress=None,
-    only=None,
+    implementation: str | Callable,
+    contract: str,
+    examples: int = 200,
+    seed: int = 0,
+    dtype: str = "float64",
+    arrays: str = "numpy",
+    timeout: float = 10.0,
+    isolate: bool = True,
+    claims: Mapping | None = None,
+    progress: Callable | None = None,
+    only: Collection | None = None,
 ) -> Report:
     """Judge an implementation on generated cases.
 
@@ -130,7 +131,7 @@ def _first_failures(records):
     return list(first.values())
 
 
-def replay_cases(text) -> tuple:
+def replay_cases(text: str) -> tuple:
     """(contract, settings, numbers of the failing cases) of a saved report, for `run(..., only=numbers)`.
 
     Raises

@@ -1,12 +1,14 @@
 """Hypothesis strategies: problems for `@given` in one's own test suite."""
 
+from collections.abc import Collection
+
 from .cases import flags_of, make_case
 from .claims import check_claims
 from .judge import find
 from .make import ERRORS
 
 
-def problems(contract, dtype="float64", flags=None):
+def problems(contract: str, dtype: str = "float64", flags: Collection | None = None):
     """A strategy of problems, mappings ready for ``testing.verify``.
 
     Parameters

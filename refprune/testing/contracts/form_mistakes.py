@@ -9,17 +9,25 @@ import numpy as np
 from ..contract import Mistake
 
 
-def of(reference, returns, nothing, objective=None, saliencies=None, first="weight"):
+def of(
+    reference,
+    returns,
+    nothing,
+    objective=None,
+    saliencies=None,
+    first="weight",
+    zero="a call that prunes nothing",
+):
     """The mistakes of form for one contract.
 
     `reference` is its definition, `returns` what it returns, `first` the name of its first argument;
-    `nothing(*arguments)` is True when nothing is to be pruned; `objective(weight, *arguments)` and
+    `nothing(*arguments)` is True for the call that `zero` describes; `objective(weight, *arguments)` and
     `saliencies(order, *arguments)` recompute what may be reported.
     """
     found = [
         Mistake("input-overwritten", "the answer is written into the first argument",
                 _overwritten(reference), shows=("unchanged", f"{first} changed during the call")),
-        Mistake("raises-at-zero", "a call that prunes nothing raises", _raising(reference, nothing),
+        Mistake("raises-at-zero", f"{zero} raises", _raising(reference, nothing),
                 shows=("answers", "zero-size array")),
     ]  # fmt: skip
     if "mask" in returns:

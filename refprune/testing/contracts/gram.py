@@ -192,7 +192,11 @@ CONTRACT = Contract(
             form.Kept(_reference, lambda old, new: old + new),
         ),
         *form.of(
-            _reference, ("gram",), lambda batches: any(len(batch) == 0 for batch in batches), first="batches"
+            _reference,
+            ("gram",),
+            lambda batches: any(len(batch) == 0 for batch in batches),
+            first="batches",
+            zero="an empty batch",
         ),
     ),
     view=GramView,
