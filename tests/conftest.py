@@ -1,5 +1,6 @@
 """What every test shares: Hypothesis profiles, the backends, and the header that names the versions."""
 
+import importlib.util
 import platform
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 import refprune
 from refprune.arrays import to_numpy
 from tests.stand_in import xp as stand_in
+
+# Doctests import every module: one of them is an adapter over torch, and its tests skip without it.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["testing/shipped_by_others.py"]
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile(
