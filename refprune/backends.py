@@ -18,6 +18,7 @@ KINDS = "NumPy, CuPy, autograd or another array-API library"
 
 
 def type_name(value):
+    """The type of `value` with its module, for messages."""
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 

@@ -174,6 +174,7 @@ def _kind(reason):
 
 
 def size(problem):
+    """How many numbers the arrays of a problem hold."""
     return sum(array.size for value in problem.values() for array in _arrays(value))
 
 

@@ -8,6 +8,7 @@ from .. import checks, make, transforms
 from ..contract import Contract, Mistake
 from ..views import ScoreView
 from . import form_mistakes as form
+from . import group_rules
 
 CHECKS = (*checks.BEFORE, checks.FORM, checks.COUNT, checks.RANKED, *checks.AFTER)
 FLAGS = (
@@ -94,32 +95,12 @@ def _one_fewer(scores, keep):
     return definitions.topk_mask(scores, max(keep - 1, 0))
 
 
-def _nm_rows(scores, n, m):
-    if scores.shape[0] % m:
-        return definitions.nm_mask(scores, n, m)
-    return definitions.nm_mask(np.ascontiguousarray(scores.T), n, m).T
-
-
 def _nm_strided(scores, n, m):
     groups = scores.shape[1] // m
     order = np.arange(scores.shape[1]).reshape(m, groups).T.ravel()
     mask = np.empty(scores.shape, bool)
     mask[:, order] = definitions.nm_mask(scores[:, order], n, m)
     return mask
-
-
-def _nm_flat(scores, n, m):
-    """Groups run over the flattened array, so a short row is filled up from the next one."""
-    size = scores.size - scores.size % m
-    mask = np.ones(scores.size, bool)
-    mask[:size] = definitions.nm_mask(scores.ravel()[None, :size], n, m)[0]
-    return mask.reshape(scores.shape)
-
-
-def _nm_threshold(scores, n, m):
-    groups = scores.reshape(-1, m)
-    cut = np.sort(groups, axis=1)[:, ::-1][:, n - 1 : n] if n else np.full((len(groups), 1), np.inf)
-    return (groups >= cut).reshape(scores.shape)
 
 
 TOPK = Contract(
@@ -184,10 +165,16 @@ NM = Contract(
             "N is read as the number of zeros",
             lambda s, n, m: definitions.nm_mask(s, m - n, m),
         ),
-        Mistake("groups-along-rows", "groups run along the outputs, not the inputs", _nm_rows),
+        Mistake("groups-along-rows", "groups run along the outputs, not the inputs", group_rules.along_rows),
         Mistake("strided-groups", "a group takes every (columns / m)-th entry", _nm_strided),
-        Mistake("groups-over-flat-array", "groups straddle rows when columns do not fill them", _nm_flat),
-        Mistake("threshold-in-group", "everything that ties with the n-th score is kept", _nm_threshold),
+        Mistake(
+            "groups-over-flat-array",
+            "groups straddle rows when columns do not fill them",
+            group_rules.over_flat_array,
+        ),
+        Mistake(
+            "threshold-in-group", "everything that ties with the n-th score is kept", group_rules.threshold
+        ),
         *form.of(definitions.nm_mask, ("mask",), lambda s, n, m: n == m, first="scores"),
         Mistake(
             "absolute-scores",

@@ -8,6 +8,7 @@ from refprune import definitions
 
 from ...patterns import prune_count
 from ..contract import Mistake
+from . import group_rules
 
 
 def _with(weight, mask):
@@ -66,25 +67,6 @@ def _mask_from_zeros(weight, mask):
     return pruned, pruned != 0
 
 
-def _transposed_groups(scores, n, m):
-    if scores.shape[0] % m:
-        return definitions.nm_mask(scores, n, m)
-    return definitions.nm_mask(np.ascontiguousarray(scores.T), n, m).T
-
-
-def _flat_groups(scores, n, m):
-    size = scores.size - scores.size % m
-    mask = np.ones(scores.size, bool)
-    mask[:size] = definitions.nm_mask(scores.ravel()[None, :size], n, m)[0]
-    return mask.reshape(scores.shape)
-
-
-def _group_threshold(scores, n, m):
-    groups = scores.reshape(-1, m)
-    cut = np.sort(groups, axis=1)[:, ::-1][:, n - 1 : n] if n else np.full((len(groups), 1), np.inf)
-    return (groups >= cut).reshape(scores.shape)
-
-
 def _norms(weight, gram):
     return abs(weight) * np.sqrt(np.diagonal(gram))
 
@@ -123,9 +105,9 @@ MAGNITUDE = (
 
 _NM = (
     ("n-read-as-zeros", "N is read as the number of zeros", lambda s, n, m: definitions.nm_mask(s, m - n, m)),
-    ("groups-along-rows", "groups run along the outputs, not the inputs", _transposed_groups),
-    ("groups-over-flat-array", "groups straddle rows when columns do not fill them", _flat_groups),
-    ("threshold-in-group", "everything that ties with the n-th largest is kept", _group_threshold),
+    ("groups-along-rows", "groups run along the outputs, not the inputs", group_rules.along_rows),
+    ("groups-over-flat-array", "groups straddle rows when columns do not fill them", group_rules.over_flat_array),
+    ("threshold-in-group", "everything that ties with the n-th largest is kept", group_rules.threshold),
     ("mask-inverted", "the smallest of each group are kept", lambda s, n, m: definitions.nm_mask(-s, n, m)),
 )  # fmt: skip
 
