@@ -47,7 +47,9 @@ def main(argv=None):
     except SystemExit as usage:  # argparse has said what is wrong, or has printed what was asked
         return usage.code or PASS
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()  # here, where a closed pipe is no error yet
+        return status
     except CannotRun as reason:
         print(reason, file=sys.stderr)
         return CANNOT

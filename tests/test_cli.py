@@ -436,14 +436,14 @@ def test_a_bar_on_a_terminal_and_none_in_the_output():
     assert "\x1b" not in done.stdout
 
 
-def test_a_reader_that_stops_is_no_error():
-    process = subprocess.Popen(
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_stops_is_no_error(unbuffered):
+    with subprocess.Popen(
         [sys.executable, "-m", "refprune", "list", "obs"],
-        env={**os.environ, "PYTHONPATH": ROOT},
+        env={**os.environ, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": unbuffered},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait() == 0
-    process.stderr.close()
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
