@@ -7,13 +7,12 @@ import numpy as np
 
 from .claims import serves
 from .contract import Case
-from .make import ERRORS, misrounded
+from .make import misrounded
 
 PLAIN = "Plain"
 WIDE = 64  # shapes with more columns come now and then only: their certificates are slow
 NEEDS_TWO = ("DuplicateColumn", "CorrelatedPair", "NMRemainder", "NonSymmetric", "NMNotHalf", "BeyondArithmetic",
              "Singular", "IllConditioned", "WrongShape")  # fmt: skip
-GROUPS = (1, 2, 3, 4, 8)
 
 
 def palette(contract, claims) -> tuple:
@@ -101,8 +100,3 @@ def generate(contract, examples, seed, dtype, claims):
     """At least `examples` cases, at least one for each flag."""
     for number in range(max(examples, len(flags_of(contract, claims)))):
         yield make_case(contract, number, seed, dtype, claims)
-
-
-def is_error(flags) -> bool:
-    """True for the flags of bad input."""
-    return any(flag in ERRORS for flag in flags)

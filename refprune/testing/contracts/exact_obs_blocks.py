@@ -9,8 +9,8 @@ from ..contract import Contract, Mistake
 from . import form_mistakes as form
 from . import greedy_build as build
 from . import greedy_mistakes as slip
-from .exact_obs_parts import AXES, BEST, LAYER_CHECKS, MOVES, layer_objective
-from .obs import DEAD, TIES, TOLERANCE
+from .exact_obs_parts import AXES, BEST, MOVES, layer_objective
+from .obs import CHECKS, DEAD, TIES, TOLERANCE
 
 
 def _reference(weight, gram, size, sparsity):
@@ -48,7 +48,7 @@ CONTRACT = Contract(
     tolerance=TOLERANCE,
     ties=TIES,
     reference=_reference,
-    checks=LAYER_CHECKS,
+    checks=CHECKS,
     mistakes=(
         _blocks("stale-inverse", "the inverse Hessian is not downdated after a removal", stale=True),
         _blocks("no-update", "the survivors are not updated", update=False),

@@ -8,8 +8,8 @@ from ..contract import Contract, Mistake
 from . import form_mistakes as form
 from . import greedy_build as build
 from . import greedy_mistakes as slip
-from .exact_obs_parts import AXES, BEST, GREEDY, LAYER_CHECKS, MOVES, layer_objective, shared_mistakes
-from .obs import DEAD, TIES, TOLERANCE
+from .exact_obs_parts import AXES, BEST, GREEDY, MOVES, layer_objective, shared_mistakes
+from .obs import CHECKS, DEAD, TIES, TOLERANCE
 
 
 def _reference(weight, gram, n, m):
@@ -63,7 +63,7 @@ CONTRACT = Contract(
     tolerance=TOLERANCE,
     ties=TIES,
     reference=_reference,
-    checks=LAYER_CHECKS,
+    checks=CHECKS,
     mistakes=(
         *shared_mistakes(_nm),
         _nm("n-read-as-zeros", "N is read as the number of zeros", lambda n, m, d: (m - n, None)),

@@ -1,7 +1,6 @@
-"""What the three ExactOBS contracts share: axes, transformations, checks, words, and the row kernel's slips."""
+"""What the three ExactOBS contracts share: axes, transformations, words, and the row kernel's slips."""
 
 from .. import transforms
-from .obs import CHECKS
 
 AXES = {"weight": ("row", "column"), "gram": ("column", "column")}
 MOVES = (
@@ -13,7 +12,6 @@ MOVES = (
     transforms.another_count,
     transforms.another_hessian,
 )
-LAYER_CHECKS = CHECKS
 GREEDY = "in every row each removal was the cheapest of its moment by `w_p^2 / (2 [G^-1]_pp)`"
 BEST = "the survivors of every row are the best ones on their support"
 
