@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .answer import Answer, Unreadable, read
+from .answer import Unreadable, read
 from .checks import ANSWERS, REFUSES, UNCHANGED
 from .claims import check_claims
 from .contracts import contracts
@@ -200,4 +200,4 @@ class Refusal(Exception):
     """Stands for an exception of the implementation that happened in another process; the text says all."""
 
 
-__all__ = ["Answer", "Refusal", "assert_pruned", "find", "judge", "named", "verify"]
+__all__ = ["Refusal", "assert_pruned", "find", "judge", "named", "verify"]

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-OUTCOMES = ("pass", "fail", "undecided", "not reached", "not run", "not claimed")
-
 
 @dataclass(frozen=True)
 class Check:
