@@ -28,6 +28,7 @@ FLOORS = {
     "pruned": 1,
     "definitions": 3,
     "methods": 3,
+    "interop": 4,
     "testing": 5,
     "demo": 6,
     "console": 6,
