@@ -3,7 +3,7 @@
 from math import prod
 
 from refprune.arrays import Array, astype, blocks, integer, namespace, real, swap, widest
-from refprune.unfold import Sides, output_size, pair, unfold
+from refprune.unfold import Padding, Sides, Window, pair, unfold
 
 CHUNK = 2**24  # entries of unfolded images held at once: 128 MiB in float64
 
@@ -21,6 +21,7 @@ class GramAccumulator:
         The kernel (height, width) of a convolution, whose batches are images (samples, channels, height,
         width) and whose samples are images * output positions. None: batches are (samples, columns).
     stride, padding, dilation : int or pair of int
+        As `refprune.unfold.unfold` takes them.
     groups : int
         Of the convolution. With several, the Gram is a stack (groups, columns, columns).
 
@@ -58,7 +59,7 @@ class GramAccumulator:
         self,
         kernel: Sides | None = None,
         stride: Sides = 1,
-        padding: Sides = 0,
+        padding: Padding = 0,
         dilation: Sides = 1,
         groups: int = 1,
     ):
@@ -66,8 +67,7 @@ class GramAccumulator:
         if kernel is None and self._options != {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}:
             raise ValueError(f"need a kernel with stride, padding, dilation or groups; got {self._options}")
         self._kernel = None if kernel is None else pair("kernel", kernel, 1)
-        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            pair(name, self._options[name], least)
+        Window.of(kernel or 1, stride, padding, dilation)
         integer("groups", groups, least=1)
         self._sum = None
         self.samples = 0
@@ -98,7 +98,7 @@ class GramAccumulator:
             return
         real("batch", block, ndim=4)
         options = {name: self._options[name] for name in ("stride", "padding", "dilation")}
-        positions = output_size(block.shape[2:], self._kernel, **options)
+        positions = Window.of(self._kernel, **options).output_size(block.shape[2:])
         step = max(1, CHUNK // max(1, block.shape[1] * prod(self._kernel) * prod(positions)))
         for start in range(0, max(block.shape[0], 1), step):
             piece = block[start : min(start + step, block.shape[0]), ...]

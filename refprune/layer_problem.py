@@ -5,7 +5,7 @@ from math import prod
 from refprune.arrays import Array, cast, diagonal, exactly_symmetric, eye, integer, namespace, plain, real
 from refprune.gram import GramAccumulator
 from refprune.quadratic import Quadratic
-from refprune.unfold import Sides
+from refprune.unfold import Padding, Sides
 
 
 class LayerProblem:
@@ -69,7 +69,7 @@ class LayerProblem:
         weight: Array,
         inputs: Array,
         stride: Sides = 1,
-        padding: Sides = 0,
+        padding: Padding = 0,
         dilation: Sides = 1,
         groups: int = 1,
     ) -> "LayerProblem":

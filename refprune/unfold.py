@@ -1,8 +1,12 @@
 """Images to columns: the one `unfold`, for the Grams, the forward pass and the gradients of convolutions."""
 
+from dataclasses import dataclass
+from math import prod
+
 from refprune.arrays import Array, concat, full, integer, namespace, real, transpose
 
 Sides = int | tuple[int, int]  # for (height, width)
+Padding = Sides | tuple[tuple[int, int], tuple[int, int]]  # also ((top, bottom), (left, right))
 
 
 def pair(name: str, value: Sides, least: int) -> tuple[int, int]:
@@ -14,8 +18,88 @@ def pair(name: str, value: Sides, least: int) -> tuple[int, int]:
     return tuple(integer(name, side, least=least) for side in value)
 
 
+def margins(name: str, value: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return `value`, an integer, a pair or a pair of pairs, as ((top, bottom), (left, right))."""
+    if not isinstance(value, (tuple, list)):
+        value = (value, value)
+    if len(value) != 2:
+        raise ValueError(f"need {name} to be an integer or a pair, or a pair of pairs; got {value!r}")
+    return tuple(pair(name, side, 0) for side in value)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel that slides over images: where it stands, and which pixels lie under each of its entries.
+
+    Attributes
+    ----------
+    kernel, stride, dilation : pair of int
+    padding : pair of pairs, ((top, bottom), (left, right))
+    """
+
+    kernel: tuple
+    stride: tuple = (1, 1)
+    padding: tuple = ((0, 0), (0, 0))
+    dilation: tuple = (1, 1)
+
+    @classmethod
+    def of(cls, kernel: Sides, stride: Sides = 1, padding: Padding = 0, dilation: Sides = 1) -> "Window":
+        """The window of the arguments of a convolution or a pool, validated."""
+        return cls(
+            pair("kernel", kernel, 1),
+            pair("stride", stride, 1),
+            margins("padding", padding),
+            pair("dilation", dilation, 1),
+        )
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of positions on images of `size`; ValueError when the kernel does not fit."""
+        room = tuple(n + sum(p) for n, p in zip(size, self.padding, strict=True))
+        extent = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
+        if any(e > r for e, r in zip(extent, room, strict=True)):
+            raise ValueError(
+                f"need a kernel that fits the padded images; got extent {extent} for images {room}"
+            )
+        return tuple((r - e) // s + 1 for r, e, s in zip(room, extent, self.stride, strict=True))
+
+    def places(self, size: tuple[int, int]) -> list[tuple]:
+        """For every kernel entry in C order: the index of the padded pixels under it, one per position."""
+        (height, width), (sh, sw), (dh, dw) = self.output_size(size), self.stride, self.dilation
+        return [
+            (
+                ...,
+                slice(i * dh, i * dh + (height - 1) * sh + 1, sh),
+                slice(j * dw, j * dw + (width - 1) * sw + 1, sw),
+            )
+            for i in range(self.kernel[0])
+            for j in range(self.kernel[1])
+        ]
+
+    def pad(self, images: Array, value: float = 0) -> Array:
+        """The images (..., height, width) with `value` around the last two axes."""
+        for axis, (before, after) in zip((images.ndim - 2, images.ndim - 1), self.padding, strict=True):
+            shapes = [(*images.shape[:axis], n, *images.shape[axis + 1 :]) for n in (before, after)]
+            strips = [full(shape, value, images) for shape in shapes]
+            if before or after:
+                images = concat([strips[0], images, strips[1]], axis=axis)
+        return images
+
+    def inside(self, size: tuple[int, int]) -> tuple:
+        """The index of the images of `size` inside their padded form."""
+        (top, _), (left, _) = self.padding
+        return (..., slice(top, top + size[0]), slice(left, left + size[1]))
+
+    def spread(self, parts: list, size: tuple[int, int]) -> Array:
+        """The adjoint of taking the pixels of every place: add each part (..., positions) where it came from."""
+        padded = tuple(n + sum(p) for n, p in zip(size, self.padding, strict=True))
+        out = full((*parts[0].shape[:-2], *padded), 0, parts[0])
+        for place, part in zip(self.places(size), parts, strict=True):
+            out[place] += part
+        return out[self.inside(size)]
+
+
 def output_size(
-    size: tuple[int, int], kernel: Sides, stride: Sides = 1, padding: Sides = 0, dilation: Sides = 1
+    size: tuple[int, int], kernel: Sides, stride: Sides = 1, padding: Padding = 0, dilation: Sides = 1
 ) -> tuple[int, int]:
     """The (height, width) of a convolution's output for images of `size` (height, width).
 
@@ -24,20 +108,35 @@ def output_size(
     ValueError
         The dilated kernel does not fit into the padded images.
     """
-    kernel, stride = pair("kernel", kernel, 1), pair("stride", stride, 1)
-    padding, dilation = pair("padding", padding, 0), pair("dilation", dilation, 1)
-    room = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
-    extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-    if any(e > r for e, r in zip(extent, room, strict=True)):
-        raise ValueError(f"need a kernel that fits the padded images; got extent {extent} for images {room}")
-    return tuple((r - e) // s + 1 for r, e, s in zip(room, extent, stride, strict=True))
+    return Window.of(kernel, stride, padding, dilation).output_size(size)
+
+
+def patches(images: Array, window: Window, groups: int = 1) -> Array:
+    """What a window sees: (samples, groups, channels / groups * kh * kw, positions), image by image.
+
+    No argument is checked: `unfold` and the layers do that.
+    """
+    samples, channels, *size = images.shape
+    padded = window.pad(images)
+    seen = [padded[place] for place in window.places(size)]  # each (samples, channels, height, width)
+    stacked = namespace(images).stack(seen, axis=2)  # (samples, channels, kh * kw, height, width)
+    entries, positions = channels // groups * len(seen), prod(window.output_size(size))
+    return namespace(images).reshape(stacked, (samples, groups, entries, positions))
+
+
+def fold(columns: Array, window: Window, channels: int, size: tuple[int, int]) -> Array:
+    """The adjoint of `patches`: (..., groups, entries, positions) to images (..., channels, height, width)."""
+    xp, count = namespace(columns), window.kernel[0] * window.kernel[1]
+    shape = (*columns.shape[:-3], channels, count, *window.output_size(size))
+    columns = xp.reshape(columns, shape)
+    return window.spread([columns[..., k, :, :] for k in range(count)], size)
 
 
 def unfold(
     images: Array,
     kernel: Sides,
     stride: Sides = 1,
-    padding: Sides = 0,
+    padding: Padding = 0,
     dilation: Sides = 1,
     groups: int = 1,
 ) -> Array:
@@ -50,7 +149,7 @@ def unfold(
     ----------
     images : array, shape (samples, channels, height, width)
     kernel, stride, padding, dilation : int or pair of int
-        For (height, width). Padding adds zeros on both sides.
+        For (height, width). Padding adds zeros on both sides; ((top, bottom), (left, right)) names each side.
     groups : int
         A divisor of the channels.
 
@@ -80,32 +179,15 @@ def unfold(
            [1., 2., 4., 5.]])
     """
     real("images", images, ndim=4)
-    xp, (samples, channels, *size) = namespace(images), images.shape
+    channels = images.shape[1]
     if channels % integer("groups", groups, least=1):
         raise ValueError(f"need groups that divide the {channels} channels; got {groups}")
-    height, width = output_size(size, kernel, stride, padding, dilation)
-    (kh, kw), (sh, sw) = pair("kernel", kernel, 1), pair("stride", stride, 1)
-    dh, dw = pair("dilation", dilation, 1)
-    padded = _pad(images, pair("padding", padding, 0))
-    patches = [
-        padded[
-            :, :, i * dh : i * dh + (height - 1) * sh + 1 : sh, j * dw : j * dw + (width - 1) * sw + 1 : sw
-        ]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    columns = xp.stack(patches, axis=2)  # (samples, channels, kh * kw, height, width)
-    entries, positions = channels // groups * kh * kw, height * width
-    columns = transpose(xp.reshape(columns, (samples, groups, entries, positions)), (1, 0, 3, 2))
-    columns = xp.reshape(columns, (groups, samples * positions, entries))
-    return columns[0] if groups == 1 else columns
+    return rows(patches(images, Window.of(kernel, stride, padding, dilation), groups))
 
 
-def _pad(images, padding):
-    """Add zeros around the last two axes."""
-    for axis, width in zip((2, 3), padding, strict=True):
-        if width:
-            shape = (*images.shape[:axis], width, *images.shape[axis + 1 :])
-            zeros = full(shape, 0, images)
-            images = concat([zeros, images, zeros], axis=axis)
-    return images
+def rows(columns: Array) -> Array:
+    """The columns of `patches` as rows: (samples * positions, entries), a stack of them for several groups."""
+    samples, groups, entries, positions = columns.shape
+    stack = transpose(columns, (1, 0, 3, 2))
+    stack = namespace(columns).reshape(stack, (groups, samples * positions, entries))
+    return stack[0] if groups == 1 else stack
