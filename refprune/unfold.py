@@ -112,7 +112,7 @@ def output_size(
 
 
 def patches(images: Array, window: Window, groups: int = 1) -> Array:
-    """What a window sees: (samples, groups, channels / groups * kh * kw, positions), image by image.
+    """What a window sees, image by image: (samples, groups, channels / groups * kh * kw, height, width).
 
     No argument is checked: `unfold` and the layers do that.
     """
@@ -120,15 +120,14 @@ def patches(images: Array, window: Window, groups: int = 1) -> Array:
     padded = window.pad(images)
     seen = [padded[place] for place in window.places(size)]  # each (samples, channels, height, width)
     stacked = namespace(images).stack(seen, axis=2)  # (samples, channels, kh * kw, height, width)
-    entries, positions = channels // groups * len(seen), prod(window.output_size(size))
-    return namespace(images).reshape(stacked, (samples, groups, entries, positions))
+    entries = channels // groups * len(seen)
+    return namespace(images).reshape(stacked, (samples, groups, entries, *stacked.shape[3:]))
 
 
 def fold(columns: Array, window: Window, channels: int, size: tuple[int, int]) -> Array:
-    """The adjoint of `patches`: (..., groups, entries, positions) to images (..., channels, height, width)."""
-    xp, count = namespace(columns), window.kernel[0] * window.kernel[1]
-    shape = (*columns.shape[:-3], channels, count, *window.output_size(size))
-    columns = xp.reshape(columns, shape)
+    """The adjoint of `patches`: (..., groups, entries, height, width) to images (..., channels, *size)."""
+    xp, count = namespace(columns), prod(window.kernel)
+    columns = xp.reshape(columns, (*columns.shape[:-4], channels, count, *columns.shape[-2:]))
     return window.spread([columns[..., k, :, :] for k in range(count)], size)
 
 
@@ -187,7 +186,7 @@ def unfold(
 
 def rows(columns: Array) -> Array:
     """The columns of `patches` as rows: (samples * positions, entries), a stack of them for several groups."""
-    samples, groups, entries, positions = columns.shape
-    stack = transpose(columns, (1, 0, 3, 2))
-    stack = namespace(columns).reshape(stack, (groups, samples * positions, entries))
+    samples, groups, entries, height, width = columns.shape
+    stack = transpose(columns, (1, 0, 3, 4, 2))
+    stack = namespace(columns).reshape(stack, (groups, samples * height * width, entries))
     return stack[0] if groups == 1 else stack

@@ -26,6 +26,8 @@ FLOORS = {
     "layer_problem": 1,
     "problems": 1,
     "pruned": 1,
+    "curvature": 2,
+    "network": 2,
     "definitions": 3,
     "methods": 3,
     "interop": 4,

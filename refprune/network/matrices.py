@@ -1,0 +1,293 @@
+r"""Explicit curvature matrices of a network: methods of `refprune.network.Network`.
+
+The Hessian is computed by the R-operator in many directions at once, the unit vectors of the parameters of one
+layer after the other. A direction in layer l has no tangents below l, and by symmetry nobody needs its gradients
+below l: each pass runs over the layers from l on only, and the block above the diagonal is mirrored.
+"""
+
+from math import prod
+
+import numpy as np
+
+from refprune.arrays import (
+    Array,
+    concat,
+    diagonal,
+    from_numpy,
+    full,
+    integer,
+    library,
+    namespace,
+    swap,
+    to_numpy,
+)
+
+from . import chain, losses
+from .derivatives import jacobian_part, join, per_sample_gradients, points
+from .point import parts
+
+MEMORY = 2**28  # bytes of temporary arrays
+
+
+def hessian(
+    network,
+    params: dict,
+    x: Array,
+    y: Array,
+    loss: str = "cross_entropy",
+    rows=None,
+    columns=None,
+    memory: int = MEMORY,
+) -> Array:
+    """The exact Hessian of the mean loss over the flat vector, or a block of it.
+
+    Parameters
+    ----------
+    params, x, y, loss
+        As of `loss`.
+    rows, columns : None, str, list of str, or integer array
+        Which part of the flat vector: all of it, a layer by its key (``"0"``, ``"3.body.0"``), a parameter by
+        its name (``"0.weight"``), a list of those, or indices. `columns` is what `rows` is when None.
+    memory : int
+        About how many bytes of temporary arrays may be held, beside the result.
+
+    Returns
+    -------
+    array, shape (rows, columns)
+        Exactly symmetric where rows and columns are the same.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As all methods; keys that name nothing, indices outside [0, d), a budget that is no positive integer.
+
+    Notes
+    -----
+    Cost: at most a Hessian-vector product for each column (or row, whichever are fewer); less for the whole
+    matrix, where a direction passes only through the layers from its own on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> network = rp.Network([rp.Dense(2, 1)])
+    >>> params = {"0.weight": np.zeros((1, 2)), "0.bias": np.zeros(1)}
+    >>> x, y = np.array([[1.0, 2.0]]), np.array([[1.0]])
+    >>> network.hessian(params, x, y, loss="squared")
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    >>> network.hessian(params, x, y, loss="squared", rows="0.bias", columns="0.weight")
+    array([[1., 2.]])
+    """
+    integer("memory", memory, least=1)
+    left = chosen(network, "rows", rows)
+    right = left if columns is None else chosen(network, "columns", columns)
+    if right.size > left.size:
+        return swap(_block(network, params, x, y, loss, right, left, memory))
+    return _block(network, params, x, y, loss, left, right, memory)
+
+
+def _block(network, params, x, y, loss, rows, columns, memory):
+    """The block (rows, columns), indices in any order, directions over the columns."""
+    symmetric = np.array_equal(rows, columns)
+    (r, back_r), (c, back_c) = (np.unique(index, return_inverse=True) for index in (rows, columns))
+    total = None
+    for point in points(network, params, x, y, loss, memory // 64):
+        if total is None:
+            total = full((c.size, r.size), 0, point.outputs)
+        point.pull(None)
+        _accumulate(total, point, r, c, symmetric, memory)
+    if symmetric:
+        total = _mirrored(total, network, c)
+    if np.array_equal(back_r, np.arange(r.size)) and np.array_equal(back_c, np.arange(c.size)):
+        return swap(total)
+    return swap(total[from_numpy(back_c, total), :][:, from_numpy(back_r, total)])
+
+
+def _accumulate(total, point, rows, columns, symmetric, memory):
+    """Add the Hessian of `point` to `total` (columns, rows); of a symmetric block only what lies on or above
+    the blocks of the diagonal."""
+    spans = layer_spans(point.network)
+    lowest = next(
+        (key for key, (_, end) in spans.items() if rows.size and rows[0] < end), 0
+    )  # layer of row 0
+    for key, (start, end) in spans.items():
+        first, stop = np.searchsorted(columns, (start, end))
+        if first == stop or not rows.size:
+            continue
+        low = key if symmetric else lowest
+        names = [name for name in point.network.shapes if int(name.split(".")[0]) >= low]
+        begin = spans[low][0]
+        at = np.searchsorted(rows, begin)
+        whole = rows.size - at == point.network.size - begin
+        for a, b, directions in _directions(point, key, columns[first:stop] - start, memory):
+            found = point.tangent(directions, start=key, stop=low)
+            found = join(point.network, found, names, (b - a,), point.outputs)
+            if not whole:
+                found = found[:, from_numpy(rows[at:] - begin, found)]
+            total[first + a : first + b, at:] += found
+
+
+def _directions(point, key, indices, memory):
+    """Yield (first, stop, dict of unit tangents) for the parameters `indices` of layer `key`, in chunks."""
+    network, samples = point.network, point.outputs.shape[0]
+    names = [name for name in network.shapes if name.startswith(f"{key}.")]
+    size = sum(prod(network.shapes[name]) for name in names)
+    each = 8 * (3 * samples * chain.held(network.layers, point.shape) + size + network.size)
+    step = max(1, memory // each)
+    for a in range(0, indices.size, step):
+        b = min(a + step, indices.size)
+        unit = np.zeros((b - a, size), to_numpy(point.outputs[:0]).dtype)
+        unit[np.arange(b - a), indices[a:b]] = 1
+        unit, directions, start = from_numpy(unit, point.outputs), {}, 0
+        for name in names:
+            shape = network.shapes[name]
+            piece = unit[:, start : start + prod(shape)]
+            directions[name] = namespace(unit).reshape(piece, (b - a, *shape))
+            start += prod(shape)
+        yield a, b, directions
+
+
+def _mirrored(total, network, columns):
+    """Fill the part below the blocks of the diagonal; a block of the diagonal becomes its symmetric part."""
+    for start, end in layer_spans(network).values():
+        a, b = np.searchsorted(columns, (start, end))
+        if a < b:
+            total[a:b, a:b] = (total[a:b, a:b] + swap(total[a:b, a:b])) / 2
+            total[b:, a:b] = swap(total[a:b, b:])
+    return total
+
+
+def hessian_diagonal(
+    network, params: dict, x: Array, y: Array, loss: str = "cross_entropy", memory: int = MEMORY
+) -> Array:
+    """The diagonal (d,) of the exact Hessian of the mean loss. Arguments as of `hessian`.
+
+    Cost: a pass over the layers from its own on for every parameter; memory stays below the budget, the
+    matrix is not formed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> network = rp.Network([rp.Dense(2, 1, bias=False)])
+    >>> params, x, y = {"0.weight": np.zeros((1, 2))}, np.array([[1.0, 2.0]]), np.array([[1.0]])
+    >>> network.hessian_diagonal(params, x, y, loss="squared")
+    array([1., 4.])
+    """
+    integer("memory", memory, least=1)
+    total = None
+    for point in points(network, params, x, y, loss, memory // 64):
+        point.pull(None)
+        pieces = []
+        for key, (start, end) in layer_spans(network).items():
+            names = [name for name in network.shapes if name.startswith(f"{key}.")]
+            for a, b, directions in _directions(point, key, np.arange(end - start), memory):
+                found = point.tangent(directions, start=key, stop=key, want=str(key))
+                found = join(network, found, names, (b - a,), point.outputs)
+                pieces.append(diagonal(found[:, a:b]) + 0)
+        found = concat(pieces, axis=0)
+        total = found if total is None else total + found
+    return total
+
+
+def gauss_newton(
+    network, params: dict, x: Array, y: Array, loss: str = "cross_entropy", memory: int = MEMORY
+) -> Array:
+    r"""The Gauss-Newton matrix :math:`\frac1N \sum_s J_s^T H_s J_s`, (d, d). Arguments as of `hessian`.
+
+    J (outputs, d) is the Jacobian of a sample's outputs, H the Hessian of its loss in the outputs. It equals the
+    Hessian where the network is piecewise linear in each layer's parameters and the outputs' own curvature
+    has no weight (one layer, or a zero residual), and it is the model's Fisher information for both losses.
+    """
+    integer("memory", memory, least=1)
+    checked, x = network.ready(params, x)
+    losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
+    total = 0
+    for f, J in _jacobians(network, checked, x, memory):
+        HJ = swap(losses.hessian_product(loss, f[:, None, :], swap(J)))
+        total = total + _outer(J, HJ)
+    return _symmetric(total) / x.shape[0]
+
+
+def model_fisher(network, params: dict, x: Array, loss: str = "cross_entropy", memory: int = MEMORY) -> Array:
+    r"""The Fisher information of the model, (d, d): no labels are needed.
+
+    The mean over samples of :math:`\sum_y P(y \mid x) \nabla \ell_y \nabla \ell_y^T`: for the cross-entropy over
+    all classes, for the squared loss over a normal with unit variance. It equals the Gauss-Newton matrix.
+    """
+    integer("memory", memory, least=1)
+    checked, x = network.ready(params, x)
+    shape = network.output_shape(x.shape[1:])
+    if loss not in losses.NAMES or (loss == "cross_entropy" and len(shape) != 1):
+        raise ValueError(f"need loss in {', '.join(losses.NAMES)} for outputs {shape}; got {loss!r}")
+    total = 0
+    for f, J in _jacobians(network, checked, x, memory):
+        scores = losses.factor(loss, f) @ J  # (samples, labels, d)
+        total = total + _outer(scores, scores)
+    return _symmetric(total) / x.shape[0]
+
+
+def empirical_fisher(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy") -> Array:
+    """The mean of the outer products of every sample's own gradient, (d, d). Arguments as of `loss`."""
+    gradients = per_sample_gradients(network, params, x, y, loss)
+    return _symmetric(swap(gradients) @ gradients) / x.shape[0]
+
+
+def _jacobians(network, params, x, memory):
+    """Yield the outputs (samples, outputs) and the Jacobian (samples, outputs, d) of parts of the samples."""
+    outputs = prod(network.output_shape(x.shape[1:]))
+    each = outputs * (network.held(x) + network.size)
+    for part in parts(network, x, max(1, memory // 32 * network.held(x) // each)):
+        f, J = jacobian_part(network, params, x[part])
+        yield namespace(f).reshape(f, (f.shape[0], outputs)), J
+
+
+def _outer(a, b):
+    """The sum over the leading axes of a^T b: one large product."""
+    xp, d = namespace(a, b), a.shape[-1]
+    return swap(xp.reshape(a, (-1, d))) @ xp.reshape(b, (-1, d))
+
+
+def _symmetric(matrix):
+    return (matrix + swap(matrix)) / 2
+
+
+def layer_spans(network) -> dict:
+    """Top-level layer -> (start, end) of its parameters in the flat vector, for layers that have any."""
+    spans, start = {}, 0
+    for name, shape in network.shapes.items():
+        key = int(name.split(".")[0])
+        spans[key] = (spans.get(key, (start,))[0], start + prod(shape))
+        start += prod(shape)
+    return spans
+
+
+def chosen(network, name, which) -> np.ndarray:
+    """The flat indices that `which` names."""
+    if which is None:
+        return np.arange(network.size)
+    if isinstance(which, str):
+        which = [which]
+    if isinstance(which, (list, tuple)):
+        found, start = {key: [] for key in which}, 0
+        for parameter, shape in network.shapes.items():
+            for key in which:
+                if parameter == key or parameter.startswith(f"{key}."):
+                    found[key].append(np.arange(start, start + prod(shape)))
+            start += prod(shape)
+        for key, indices in found.items():
+            if not indices:
+                raise ValueError(f"need {name} of {list(network.shapes)} or a layer's key; got {key!r}")
+        return np.concatenate([piece for indices in found.values() for piece in indices])
+    library(which, name)
+    indices = to_numpy(which)
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        raise TypeError(
+            f"need {name} to be names or a 1-D integer array; got {indices.dtype} {indices.shape}"
+        )
+    wrong = indices[(indices < 0) | (indices >= network.size)]
+    if wrong.size:
+        raise ValueError(f"need {name} in [0, {network.size}); got {wrong[0]}")
+    return indices
