@@ -4,11 +4,17 @@ They are short, slow and obvious: plain loops, `inv` and `solve`, no tricks. The
 object arrays of `fractions.Fraction`, where every answer is exact. `refprune.methods` holds the fast forms;
 tests hold the two to each other. Counts are numbers of weights (or groups, or blocks) to prune. The inputs
 must be valid: definitions do not check them, methods do.
+
+Derivatives have several definitions, each a module with the same function names: `one_hidden_layer` (by hand),
+`r_operator`, `finite_differences`, `by_autograd`; `losses` are those of one sample.
 """
 
+from refprune.definitions import by_autograd, finite_differences, losses, one_hidden_layer, r_operator
 from refprune.definitions.allocation import row_counts
 from refprune.definitions.best_support import best_support
+from refprune.definitions.conjugate_gradient import conjugate_gradient
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
+from refprune.definitions.fisher_inverse import fisher_inverse
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
@@ -18,9 +24,14 @@ from refprune.definitions.optimal_weights import optimal_weights
 
 __all__ = [
     "best_support",
+    "conjugate_gradient",
+    "by_autograd",
     "exact_obs",
     "exact_obs_blocks",
     "exact_obs_nm",
+    "finite_differences",
+    "losses",
+    "fisher_inverse",
     "magnitude",
     "nm_mask",
     "obd",
@@ -28,7 +39,9 @@ __all__ = [
     "obs_by_resolving",
     "obs_groups",
     "obs_nm",
+    "one_hidden_layer",
     "optimal_weights",
+    "r_operator",
     "row_counts",
     "topk_mask",
     "wanda",
