@@ -1,0 +1,109 @@
+"""Shapes along an ONNX graph, and the operators that only reshape: which of them flatten, which do nothing."""
+
+from math import prod
+
+FLATTEN = [({"type": "flatten"}, {})]
+NOTHING = []
+
+
+def flatten(op):
+    """Flatten at axis 1."""
+    (axis,) = op.take(axis=1)
+    shape = op.shape()
+    if shape is not None and axis < 0:
+        axis += len(shape)
+    op.need(axis == 1, f"axis={axis} does not keep the samples apart")
+    return FLATTEN
+
+
+def reshape(op):
+    """Reshape to (samples, the rest), whichever way the file says it."""
+    fixed, _, zeros = op.take(shape=None, consumed_inputs=None, allowzero=0)
+    target = list(op.constant_or_shape(1)) if op.is_known(1) else fixed
+    op.need(target is not None, "its shape depends on what the network's input holds")
+    shape = op.shape()
+    op.need(shape is not None, "the shape of its input is not known")
+    if not zeros:
+        op.need(
+            all(n != 0 or axis < len(shape) for axis, n in enumerate(target)),
+            f"no size stands for a 0 in {target}",
+        )
+        target = [shape[axis] if n == 0 else n for axis, n in enumerate(target)]
+    if tuple(target) == shape:
+        return NOTHING
+    samples, inside = shape[0], [n for n in shape[1:] if isinstance(n, int)]
+    size = prod(inside) if len(inside) == len(shape) - 1 else None
+    target = [n if isinstance(n, str) else int(n) for n in target]
+    same = {samples, -1} if size is not None and target[1:] == [size] else {samples}
+    fits = target[1:] in ([-1], [size]) if len(target) == 2 else False
+    op.need(fits and target[0] in same, f"from {shape} to {tuple(target)} is no Flatten")
+    return FLATTEN
+
+
+def squeeze(op):
+    """Squeeze of the height and width that a global pool leaves."""
+    (axes,) = op.take(axes=None)
+    axes = op.integers(1, "axes") if op.given(1) else axes
+    op.images()
+    over = sorted(axis % 4 for axis in axes or ())
+    op.need(over == [2, 3], f"need a squeeze of height and width; got axes {axes}")
+    return FLATTEN
+
+
+def after(layer, shape):
+    """The shape of a layer's output; an unknown size is a name or a formula, an unknown rank None."""
+    kind = layer["type"]
+    if kind == "dense":
+        return (shape[0] if shape else "samples", layer["outputs"])
+    if shape is None:
+        return None
+    if kind == "residual":
+        for inner in layer["body"]:
+            shape = after(inner, shape)
+        return shape
+    if kind == "flatten":
+        return shape[0], _product(shape[1:])
+    if kind == "globalavgpool":
+        return (*shape[:2], 1, 1)
+    if kind in ("conv2d", "maxpool2d", "avgpool2d"):
+        channels = layer.get("out_channels", shape[1])
+        return (shape[0], channels, *map(_size, shape[2:], *_axes(layer)))
+    return shape
+
+
+def _product(sizes):
+    """The product of sizes; as a formula where one is a name."""
+    known = all(isinstance(n, int) for n in sizes)
+    return prod(sizes) if known else " * ".join(f"({n})" for n in sizes)
+
+
+def padded(shape, sides):
+    """The shape of images with zeros around them."""
+    if shape is None:
+        return None
+    return (*shape[:2], *(_size(n, 1, 1, side, 1) for n, side in zip(shape[2:], sides)))
+
+
+def _axes(layer):
+    """(kernel, stride, padding, dilation) as pairs."""
+    padding = layer["padding"]
+    stride = layer["kernel"] if layer["stride"] is None else layer["stride"]
+    return (
+        _pair(layer["kernel"]),
+        _pair(stride),
+        [_pair(side) for side in _pair(padding)],
+        _pair(layer["dilation"]),
+    )
+
+
+def _pair(value):
+    """One number as a pair of it."""
+    return value if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _size(n, kernel, stride, side, dilation):
+    """How many positions a kernel has on `n` pixels; as a formula where n is a name."""
+    more = sum(side) - dilation * (kernel - 1) - 1
+    if isinstance(n, int):
+        return (n + more) // stride + 1
+    return n if (more, stride) == (-1, 1) else f"({n} + {more}) // {stride} + 1"
