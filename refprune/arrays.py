@@ -29,7 +29,7 @@ from refprune.backends import (
     transpose,
     widest,
 )
-from refprune.checks import boolean, exactly_symmetric, integer, real, symmetric
+from refprune.checks import boolean, exactly_symmetric, integer, nonnegative, real, symmetric
 from refprune.linear import cholesky, inv, inv_spd, solve, solve_spd
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "inv_spd",
     "library",
     "namespace",
+    "nonnegative",
     "plain",
     "precision",
     "real",

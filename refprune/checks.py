@@ -1,6 +1,7 @@
 """Validated arguments: each check returns its argument, or raises an error with name, rule and value."""
 
 from fractions import Fraction
+from numbers import Real
 from operator import index
 
 import numpy as np
@@ -102,3 +103,12 @@ def integer(name, value, least=None, most=None):
         rule = f">= {least}" if most is None else f"in [{least}, {most}]"
         raise ValueError(f"need {name} {rule}; got {value}")
     return value
+
+
+def nonnegative(name, value):
+    """Return `value` as a float; TypeError for booleans and no numbers, ValueError outside [0, inf)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"need {name} to be a real number; got {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"need {name} >= 0 and finite; got {value}")
+    return float(value)

@@ -283,6 +283,24 @@ def test_the_range_of_an_integer_is_named():
         arrays.integer("k", 3, least=0, most=2)
 
 
+@pytest.mark.parametrize("good", [0, 0.5, np.float32(0.5), np.int64(3), Fraction(1, 2)])
+def test_nonnegative_numbers_are_taken(good):
+    assert arrays.nonnegative("damp", good) == float(good)
+    assert type(arrays.nonnegative("damp", good)) is float
+
+
+@pytest.mark.parametrize("bad", [True, np.bool_(True), "1", None, 1j, np.ones(1)])
+def test_what_is_no_real_number_is_a_type_error(bad):
+    with pytest.raises(TypeError, match="need damp to be a real number; got "):
+        arrays.nonnegative("damp", bad)
+
+
+@pytest.mark.parametrize("bad", [-1, -1e-300, float("nan"), float("inf")])
+def test_the_range_of_a_nonnegative_number_is_named(bad):
+    with pytest.raises(ValueError, match="need damp >= 0 and finite; got "):
+        arrays.nonnegative("damp", bad)
+
+
 # few values, so that ties abound; -0.0 equals 0.0
 levels = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0])
 

@@ -15,6 +15,7 @@ from refprune.definitions.best_support import best_support
 from refprune.definitions.conjugate_gradient import conjugate_gradient
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
 from refprune.definitions.fisher_inverse import fisher_inverse
+from refprune.definitions.gram_conv import gram_conv
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
@@ -24,14 +25,15 @@ from refprune.definitions.optimal_weights import optimal_weights
 
 __all__ = [
     "best_support",
-    "conjugate_gradient",
     "by_autograd",
+    "conjugate_gradient",
     "exact_obs",
     "exact_obs_blocks",
     "exact_obs_nm",
     "finite_differences",
-    "losses",
     "fisher_inverse",
+    "gram_conv",
+    "losses",
     "magnitude",
     "nm_mask",
     "obd",

@@ -7,7 +7,6 @@ damping, and ``damp * mean(diag H)`` over the living ones is added to the diagon
 
 from dataclasses import dataclass
 from math import frexp
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from refprune.arrays import (
     from_numpy,
     inv_spd,
     namespace,
+    nonnegative,
     precision,
     swap,
     to_numpy,
@@ -112,10 +112,7 @@ def system(problem, damp):
     """
     if not isinstance(problem, (Quadratic, LayerProblem)):
         raise TypeError(f"need a Quadratic or a LayerProblem; got {type(problem).__name__}")
-    if isinstance(damp, (bool, np.bool_)) or not isinstance(damp, Real):
-        raise TypeError(f"need damp to be a real number; got {damp!r}")
-    if not 0 <= damp < float("inf"):
-        raise ValueError(f"need damp >= 0 and finite; got {damp}")
+    damp = nonnegative("damp", damp)
     layer = isinstance(problem, LayerProblem)
     weight = problem.matrix if layer else problem.weight[None, :]
     hessian = problem.gram if layer else problem.H
@@ -134,7 +131,7 @@ def system(problem, damp):
     for i, name in enumerate(names):
         rows = weight[i * share : (i + 1) * share] * 2.0**-a
         g = linear[0][None, :] * 2.0**-a * 2.0**-b if linear else None
-        parts.append(_rows(i * share, rows, stack[i] * 2.0**-b, g, float(damp), name))
+        parts.append(_rows(i * share, rows, stack[i] * 2.0**-b, g, damp, name))
     return System(problem, weight, tuple(parts), a, b)
 
 
