@@ -17,7 +17,7 @@ def points(network, params, x, y, loss, most=NUMBERS):
     losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
     namespace(x, y)
     for part in parts(network, x, most):
-        yield Point(network, params, x[part], y[part], loss, x.shape[0])
+        yield Point(network, params, x[part, ...], y[part, ...], loss, x.shape[0])
 
 
 def loss(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy") -> Array:
@@ -45,8 +45,8 @@ def loss(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy")
     losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
     total = 0
     for part in parts(network, x):
-        outputs = chain.forward(network.layers, params, x[part])
-        total = total + namespace(outputs).sum(losses.values(loss, outputs, y[part]))
+        outputs = chain.forward(network.layers, params, x[part, ...])
+        total = total + namespace(outputs).sum(losses.values(loss, outputs, y[part, ...]))
     return total / x.shape[0]
 
 
@@ -144,7 +144,7 @@ def jacobian(network, params: dict, x: Array) -> Array:
     params, x = network.ready(params, x)
     outputs = prod(network.output_shape(x.shape[1:]))
     most = max(1, NUMBERS // (outputs + 1))
-    found = [jacobian_part(network, params, x[part])[1] for part in parts(network, x, most)]
+    found = [jacobian_part(network, params, x[part, ...])[1] for part in parts(network, x, most)]
     return concat(found, axis=0)
 
 

@@ -15,7 +15,7 @@ delta of x, and it may be None.
 
 from dataclasses import dataclass, fields
 
-from refprune.arrays import namespace
+from refprune.arrays import full, namespace
 
 
 def add(*terms):
@@ -185,7 +185,9 @@ class Bilinear(Layer):
         return gradients, None if columns is None else self.lower(params, columns, shape)
 
     def _bias_adjoint(self, delta, per_sample=False):
-        """Sum over positions, and over samples unless per sample."""
-        last = tuple(range(delta.ndim - self.spatial, delta.ndim))
-        axes = last if per_sample else (delta.ndim - self.spatial - 2, *last)
-        return namespace(delta).sum(delta, axis=axes) if axes else delta
+        """Sum over positions, and over samples unless per sample; products with ones are faster than `sum`."""
+        xp = namespace(delta)
+        if self.spatial:
+            *lead, height, width = delta.shape
+            delta = xp.reshape(delta, (*lead, height * width)) @ full((height * width,), 1, delta)
+        return delta if per_sample else full((delta.shape[-2],), 1, delta) @ delta

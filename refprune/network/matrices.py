@@ -13,6 +13,7 @@ from refprune.arrays import (
     Array,
     concat,
     diagonal,
+    dtype_name,
     from_numpy,
     full,
     integer,
@@ -27,6 +28,11 @@ from .derivatives import jacobian_part, join, per_sample_gradients, points
 from .point import parts
 
 MEMORY = 2**28  # bytes of temporary arrays
+CACHE = (
+    2**24
+)  # bytes of the tangents of one chunk of directions: the time goes into memory, not into products
+LEAST = 8  # directions at once, where memory allows, so that products are large
+PART = 2**20  # numbers that the samples of one part hold
 
 
 def hessian(
@@ -93,7 +99,7 @@ def _block(network, params, x, y, loss, rows, columns, memory):
     symmetric = np.array_equal(rows, columns)
     (r, back_r), (c, back_c) = (np.unique(index, return_inverse=True) for index in (rows, columns))
     total = None
-    for point in points(network, params, x, y, loss, memory // 64):
+    for point in points(network, params, x, y, loss, min(memory // 64, PART)):
         if total is None:
             total = full((c.size, r.size), 0, point.outputs)
         point.pull(None)
@@ -102,7 +108,9 @@ def _block(network, params, x, y, loss, rows, columns, memory):
         total = _mirrored(total, network, c)
     if np.array_equal(back_r, np.arange(r.size)) and np.array_equal(back_c, np.arange(c.size)):
         return swap(total)
-    return swap(total[from_numpy(back_c, total), :][:, from_numpy(back_r, total)])
+    xp = namespace(total)
+    total = xp.take(total, from_numpy(back_c, total), axis=0)
+    return swap(xp.take(total, from_numpy(back_r, total), axis=1))
 
 
 def _accumulate(total, point, rows, columns, symmetric, memory):
@@ -125,7 +133,7 @@ def _accumulate(total, point, rows, columns, symmetric, memory):
             found = point.tangent(directions, start=key, stop=low)
             found = join(point.network, found, names, (b - a,), point.outputs)
             if not whole:
-                found = found[:, from_numpy(rows[at:] - begin, found)]
+                found = namespace(found).take(found, from_numpy(rows[at:] - begin, found), axis=1)
             total[first + a : first + b, at:] += found
 
 
@@ -135,10 +143,10 @@ def _directions(point, key, indices, memory):
     names = [name for name in network.shapes if name.startswith(f"{key}.")]
     size = sum(prod(network.shapes[name]) for name in names)
     each = 8 * (3 * samples * chain.held(network.layers, point.shape) + size + network.size)
-    step = max(1, memory // each)
+    step = max(1, min(memory, CACHE) // each, min(LEAST, memory // each))
     for a in range(0, indices.size, step):
         b = min(a + step, indices.size)
-        unit = np.zeros((b - a, size), to_numpy(point.outputs[:0]).dtype)
+        unit = np.zeros((b - a, size), dtype_name(point.outputs.dtype))
         unit[np.arange(b - a), indices[a:b]] = 1
         unit, directions, start = from_numpy(unit, point.outputs), {}, 0
         for name in names:
@@ -178,7 +186,7 @@ def hessian_diagonal(
     """
     integer("memory", memory, least=1)
     total = None
-    for point in points(network, params, x, y, loss, memory // 64):
+    for point in points(network, params, x, y, loss, min(memory // 64, PART)):
         point.pull(None)
         pieces = []
         for key, (start, end) in layer_spans(network).items():
@@ -240,7 +248,7 @@ def _jacobians(network, params, x, memory):
     outputs = prod(network.output_shape(x.shape[1:]))
     each = outputs * (network.held(x) + network.size)
     for part in parts(network, x, max(1, memory // 32 * network.held(x) // each)):
-        f, J = jacobian_part(network, params, x[part])
+        f, J = jacobian_part(network, params, x[part, ...])
         yield namespace(f).reshape(f, (f.shape[0], outputs)), J
 
 

@@ -107,7 +107,7 @@ class Network:
     def forward(self, params: dict, x: Array) -> Array:
         """The outputs (samples, ...). Many samples go through in parts, so memory stays bounded."""
         params, x = self.ready(params, x)
-        outputs = [chain.forward(self.layers, params, x[part]) for part in parts(self, x)]
+        outputs = [chain.forward(self.layers, params, x[part, ...]) for part in parts(self, x)]
         return outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
 
     def activations(self, params: dict, x: Array) -> dict:
@@ -147,7 +147,7 @@ class Network:
             if name not in params:
                 raise ValueError(f"need the running statistics {name!r} in params; got {sorted(params)}")
             real(f"params[{name!r}]", params[name], shape=shape)
-            if name.endswith("running_var") and bool((params[name] < 0).any()):
+            if name.endswith("running_var") and bool(namespace(params[name]).any(params[name] < 0)):
                 raise ValueError(f"need variances >= 0 in params[{name!r}]; got a negative one")
         real("x", x)
         if x.ndim < 2 or x.shape[0] == 0:

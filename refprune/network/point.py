@@ -4,7 +4,7 @@ from refprune.arrays import namespace
 
 from . import chain, losses
 
-NUMBERS = 2**22  # held by the derivatives of one part of the samples: 32 MiB in float64
+NUMBERS = 2**20  # held by the derivatives of one part of the samples: 8 MiB in float64, about a cache
 
 
 def parts(network, x, most=NUMBERS):

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from refprune.arrays import astype, from_numpy, library, namespace, plain
+from refprune.arrays import astype, dtype_name, from_numpy, library, namespace, plain
 from refprune.unfold import Padding, Sides, Window
 
 from .bilinear import flag, freeze, images
@@ -140,7 +140,7 @@ class AvgPool2d(_Pool):
         """One over the number of entries that count, for every position; a float where all are equal."""
         if self.count_padding or not any(map(any, self.window.padding)):
             return 1 / prod(self.window.kernel)
-        return astype(from_numpy(1 / self._pixels(size), like), like.dtype)
+        return from_numpy((1 / self._pixels(size)).astype(dtype_name(like.dtype)), like)
 
     def record(self, params, x):
         tape = (self._weights(x.shape[-2:], x), tuple(x.shape[-2:]))
