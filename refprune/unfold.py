@@ -189,4 +189,4 @@ def rows(columns: Array) -> Array:
     samples, groups, entries, height, width = columns.shape
     stack = transpose(columns, (1, 0, 3, 4, 2))
     stack = namespace(columns).reshape(stack, (groups, samples * height * width, entries))
-    return stack[0] if groups == 1 else stack
+    return stack[0, ...] if groups == 1 else stack

@@ -24,7 +24,7 @@ from refprune.arrays import (
 )
 
 from . import chain, losses
-from .derivatives import jacobian_part, join, per_sample_gradients, points
+from .derivatives import jacobian_part, join, points
 from .point import parts
 
 MEMORY = 2**28  # bytes of temporary arrays
@@ -107,7 +107,7 @@ def _block(network, params, x, y, loss, rows, columns, memory):
     if symmetric:
         total = _mirrored(total, network, c)
     if np.array_equal(back_r, np.arange(r.size)) and np.array_equal(back_c, np.arange(c.size)):
-        return swap(total)
+        return total if symmetric else swap(total)
     xp = namespace(total)
     total = xp.take(total, from_numpy(back_c, total), axis=0)
     return swap(xp.take(total, from_numpy(back_r, total), axis=1))
@@ -117,9 +117,7 @@ def _accumulate(total, point, rows, columns, symmetric, memory):
     """Add the Hessian of `point` to `total` (columns, rows); of a symmetric block only what lies on or above
     the blocks of the diagonal."""
     spans = layer_spans(point.network)
-    lowest = next(
-        (key for key, (_, end) in spans.items() if rows.size and rows[0] < end), 0
-    )  # layer of row 0
+    lowest = next((key for key, (_, end) in spans.items() if rows.size and rows[0] < end), 0)
     for key, (start, end) in spans.items():
         first, stop = np.searchsorted(columns, (start, end))
         if first == stop or not rows.size:
@@ -239,8 +237,12 @@ def model_fisher(network, params: dict, x: Array, loss: str = "cross_entropy", m
 
 def empirical_fisher(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy") -> Array:
     """The mean of the outer products of every sample's own gradient, (d, d). Arguments as of `loss`."""
-    gradients = per_sample_gradients(network, params, x, y, loss)
-    return _symmetric(swap(gradients) @ gradients) / x.shape[0]
+    total = 0
+    for point in points(network, params, x, y, loss, PART):
+        gradients = point.pull("samples")
+        gradients = join(network, gradients, network.shapes, (point.outputs.shape[0],), point.outputs)
+        total = total + swap(gradients) @ gradients
+    return _symmetric(total) / x.shape[0]
 
 
 def _jacobians(network, params, x, memory):
