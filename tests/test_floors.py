@@ -16,6 +16,7 @@ FLOORS = {
     "checks": 0,
     "linear": 0,
     "arrays": 0,
+    "progress": 0,
     "counts": 1,
     "layout": 1,
     "blocks": 1,
