@@ -14,8 +14,10 @@ import refprune
 from refprune.arrays import to_numpy
 from tests.stand_in import xp as stand_in
 
-# Doctests import every module: one of them is an adapter over torch, and its tests skip without it.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["testing/shipped_by_others.py"]
+# Doctests import every module; these need torch, and the tests that use them skip without it.
+collect_ignore = (
+    [] if importlib.util.find_spec("torch") else ["testing/shipped_by_others.py", "interop/torch_examples.py"]
+)
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile(

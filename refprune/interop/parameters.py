@@ -31,12 +31,15 @@ def numpy_params(network: Network, params: dict, masks: dict | None = None) -> d
     TypeError, ValueError
         Names, shapes, numbers or masks that do not fit the network; masks of what is not prunable.
     """
+    for name, value in (("params", params), ("masks", {} if masks is None else masks)):
+        if not isinstance(value, dict):
+            raise TypeError(f"need {name} to be a dict of arrays; got {type(value).__name__}")
     shapes = network.shapes | network.constants
     if set(params) != set(shapes):
         missing, unknown = sorted(set(shapes) - set(params)), sorted(set(params) - set(shapes))
         raise ValueError(f"need params named as the network's; got missing {missing} and unknown {unknown}")
     arrays = {name: numpy_copy(f"params[{name!r}]", params[name], shape) for name, shape in shapes.items()}
-    for name, mask in ({} if masks is None else masks).items():
+    for name, mask in (masks or {}).items():
         if name not in network.prunable:
             raise ValueError(
                 f"need masks of prunable weights {', '.join(network.prunable)}; got one of {name!r}"

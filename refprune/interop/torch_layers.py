@@ -36,7 +36,7 @@ def plainest(sides):
 
 def both_sides(padding):
     """The opposite of `plainest`."""
-    return tuple(side if isinstance(side, (tuple, list)) else (side, side) for side in pair(padding))
+    return tuple(map(pair, pair(padding)))
 
 
 def _one(pair):
@@ -142,7 +142,7 @@ def _flatten(start_dim=0, end_dim=-1):
     return [{"type": "flatten"}]
 
 
-def _view(*shape):
+def view(*shape):
     """(samples, -1) and (samples, features); also (-1, features), which the next Dense layer must confirm."""
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     fits = len(shape) == 2 and shape[0] in (SIZE, -1) and type(shape[1]) is int and shape != (-1, -1)
@@ -218,7 +218,7 @@ def modules() -> dict:
 
 _ELEMENTWISE = {name: _elementwise(name) for name in ("relu", "tanh", "sigmoid")}
 
-# Methods of tensors, by name. A name that ends in `_` writes into its input.
+# Methods of tensors, by name; those whose name ends in `_` write into their input.
 METHODS = {
     **_ELEMENTWISE,
     **{f"{name}_": layers for name, layers in _ELEMENTWISE.items()},
@@ -229,14 +229,13 @@ METHODS = {
     "contiguous": _identity,
     "flatten": _flatten,
     "mean": _mean,
-    "reshape": _view,
-    "view": _view,
+    "reshape": view,
+    "view": view,
 }
-WRITING = {name for name in METHODS if name.endswith("_")}
 
 
 def functions() -> tuple[dict, set]:
-    """A function to layers for every function that is understood, and those that write into their input."""
+    """For every function that is understood, one to its layers; the functions and methods that write in place."""
     import torch
     from torch.nn import functional as F
 
@@ -263,6 +262,6 @@ def functions() -> tuple[dict, set]:
         torch.clamp: _clamp,
         torch.flatten: _flatten,
         torch.mean: _mean,
-        torch.reshape: _view,
+        torch.reshape: view,
     }
-    return {**table, **writing}, set(writing)
+    return {**table, **writing}, {*writing, *(name for name in METHODS if name.endswith("_"))}

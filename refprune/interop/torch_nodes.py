@@ -6,7 +6,7 @@ from types import ModuleType
 
 from refprune.interop.graph import ADD, PASS, Assembled, Node, assemble, unsupported
 from refprune.interop.optional import optional
-from refprune.interop.torch_layers import METHODS, SIZE, VALUE, functions, modules
+from refprune.interop.torch_layers import METHODS, SIZE, VALUE, add, functions, modules, view
 from refprune.interop.torch_marks import confirm_features, without_pads
 
 SHAPE = "the shape of a value"
@@ -100,11 +100,8 @@ class _Reader:
     def read(self, step):
         """Take one step of the graph."""
         if step.op == "placeholder":
-            if self.source is None:
-                self.source = step.name
-                self._memory.make(step)
-            elif step.users:
-                raise ValueError(f"need a module with one input; got a second one, {step.target!r}")
+            self.source = step.name
+            self._memory.make(step)
         elif step.op == "output":
             self._readable(step.args[0])
             self.result = step.args[0].name
@@ -167,13 +164,15 @@ class _Reader:
 
     def _function_call(self, step):
         """The same of a call of a function or method, which has no tensors."""
-        table = METHODS if step.op == "call_method" else self.functions
-        if step.op == "get_attr" or step.target not in table:
+        layers = (METHODS if step.op == "call_method" else self.functions).get(step.target)
+        if step.op == "get_attr" or layers is None:
             raise ValueError("no layer does the same")
         args, named = list(step.args), dict(step.kwargs)
         first = args.pop(0) if args else named.pop("input", None)
-        bound = signature(table[step.target]).bind(*self._stood(args), **self._stood(named))
-        does = table[step.target](*bound.args, **bound.kwargs)
+        bound = signature(layers).bind(*self._stood(args), **self._stood(named))
+        if layers not in (add, view) and {SIZE, VALUE} & {*_leaves(list(bound.arguments.values()))}:
+            raise ValueError("need arguments that are not computed")
+        does = layers(*bound.args, **bound.kwargs)
         inputs = (first, (args or [named.get("other")])[0]) if does == [ADD] else (first,)
         writes = bound.arguments.get("inplace", False) or step.target in self.writing
         return does, inputs, writes, {}
@@ -189,8 +188,14 @@ class _Reader:
     def _readable(self, value):
         """Raise ValueError unless `value` is an array of the graph whose memory was not written over."""
         if not isinstance(value, self.Step) or value not in self._memory:
-            raise ValueError(f"need arrays computed from the input; got {value!r}")
+            raise ValueError(f"need an array computed from the input; got {value!r}")
         if self._memory.stale(value):
             raise ValueError(
                 f"need a value as it was computed; got {value!r}, which was written over in place"
             )
+
+
+def _leaves(value):
+    return (
+        [leaf for entry in value for leaf in _leaves(entry)] if isinstance(value, (list, tuple)) else [value]
+    )
