@@ -27,6 +27,8 @@ class File:
         The input that is no initialiser, and the output.
     shape : tuple or None
         The input's shape: int where the file states the size, else str.
+    dtype : numpy.dtype
+        The input's precision.
     opset : int
     opset_imports : list of onnx.OperatorSetIdProto
     uses : Counter
@@ -43,7 +45,7 @@ class File:
         self.uses = Counter(name for node in self.nodes for name in node.input if name)
         self.uses[self.result] += 1
         self.constants = _constants(graph, self.uses)
-        self.source, self.shape = _source(graph, self.uses, self.constants)
+        self.source, self.dtype, self.shape = _source(graph, self.uses, self.constants)
 
 
 def _checked(model):
@@ -103,16 +105,19 @@ def _constants(graph, uses):
 
 
 def _source(graph, uses, constants):
-    """The input that is no initialiser, and its shape."""
+    """The input that is no initialiser: its name, precision and shape."""
     free = [value for value in graph.input if value.name in uses and value.name not in constants]
     if len(free) != 1:
         names = [value.name for value in free]
         raise ValueError(f"need a file with one input that is no initialiser; got {names}")
     (value,) = free
-    tensor = value.type.tensor_type
+    kinds, tensor = optional("onnx", "onnx").TensorProto, value.type.tensor_type
+    if tensor.elem_type not in (kinds.FLOAT, kinds.DOUBLE, kinds.FLOAT16, kinds.BFLOAT16):
+        kind = kinds.DataType.Name(tensor.elem_type) if value.type.HasField("tensor_type") else "no tensor"
+        raise ValueError(f"need an input of floating-point numbers; got {value.name!r} of {kind}")
+    dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(tensor.elem_type)
     if not tensor.HasField("shape"):
-        return value.name, None
+        return value.name, dtype, None
     sizes = enumerate(tensor.shape.dim)
-    return value.name, tuple(
-        d.dim_value if d.HasField("dim_value") else d.dim_param or f"size {n}" for n, d in sizes
-    )
+    shape = (d.dim_value if d.HasField("dim_value") else d.dim_param or f"size {n}" for n, d in sizes)
+    return value.name, dtype, tuple(shape)

@@ -24,7 +24,7 @@ LAYERS = {
 }
 # A constant that is no single number.
 MANY = "many numbers"
-APPLIED = {"Erf": "erf", "Relu": "relu", "Sigmoid": "sigmoid", "Softplus": "softplus"}
+APPLIED = {"Erf": "erf", "Exp": "exp", "Relu": "relu", "Sigmoid": "sigmoid", "Softplus": "softplus"}
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,23 @@ def _over(op, terms):
 
 
 def _plus(op, terms):
-    """`c + c erf(r x)`."""
+    """`c + c erf(r x)`, and 1 + exp(x)."""
+    op.take(broadcast=0, axis=None, consumed_inputs=None)
+    if len(terms) != 2:
+        return None
     a, b = _number_last(terms)
-    if isinstance(a, Formula) and isinstance(b, float) and (a.power, a.function) == (0, "erf"):
-        return replace(a, function="1 + erf") if _close(a.factor, b) else None
-    return None
+    if not isinstance(a, Formula) or not isinstance(b, float) or a.power or not _close(a.factor, b):
+        return None
+    found = {"erf": "1 + erf", "exp": "1 + exp"}.get(a.function)
+    return replace(a, function=found) if found else None
+
+
+def _log(op, terms):
+    """`log(1 + exp(r x))`."""
+    op.take()
+    (a,) = terms
+    right = (a.factor, a.power, a.function) == (1.0, 0, "1 + exp")
+    return replace(a, function="softplus") if right else None
 
 
 def _bounded(least, most):
@@ -165,8 +177,10 @@ RULES = {
     "Clip": _bounded(True, True),
     "Div": _over,
     "Greater": _above,
+    "Log": _log,
     "Max": _bounded(True, False),
     "Min": _bounded(False, True),
     "Mul": _times,
+    "Sum": _plus,
     "Where": _where,
 }

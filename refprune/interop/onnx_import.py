@@ -1,5 +1,6 @@
 """ONNX files as networks."""
 
+from itertools import product
 from os import PathLike
 
 import numpy as np
@@ -84,6 +85,8 @@ def read(file, dtype=None) -> Assembled:
     reader = _Reader(file)
     for proto in file.nodes:
         reader.read(proto)
+    if file.result in reader.known:
+        raise ValueError(f"need an output that depends on what the input holds; got {file.result!r}")
     reader.real(file.result)
     found = assemble(reader.nodes.values(), file.source, file.result)
     params = {key: _own(key, array, found, dtype) for key, array in found.params.items()}
@@ -113,6 +116,8 @@ class _Reader:
         The layers found, by the value that they give.
     formulas : dict of str to Formula
         Values that may be part of an activation's formula.
+    same : dict of str to str
+        Values that are another value, passed on.
     pads : dict of str to (str, sides)
         Values that are zeros around another value.
     unfinished : dict of str to Operator
@@ -122,18 +127,20 @@ class _Reader:
     def __init__(self, file):
         self.file, self.known = file, dict(file.constants)
         self.shapes = {file.source: file.shape}
-        self.nodes, self.formulas, self.pads, self.unfinished = {}, {}, {}, {}
+        self.nodes, self.formulas, self.same, self.pads, self.unfinished = {}, {}, {}, {}, {}
 
     def read(self, proto):
         """Read one node."""
-        op = Operator(proto, self.file.opset, self.known, self.shapes)
-        file_domain = proto.domain in ("", "ai.onnx")
-        op.need(file_domain, f"it belongs to the operator set {proto.domain!r}, which refprune does not read")
+        op = Operator(proto, self.file, self.known, self.shapes)
+        standard = proto.domain in ("", "ai.onnx")
+        op.need(standard, f"it belongs to the operator set {proto.domain!r}, which refprune does not read")
         given = [name for name in op.inputs if name]
         for name in given:
             op.need(name in self.known or name in self.shapes, f"it reads {name!r}, which no layer gives")
         if op.word == "Shape" and given[0] in self.shapes:
             self.known[op.output] = shape_of(op)
+        elif op.word == "CastLike" and op.is_known(0) and not op.is_known(1):
+            self.known[op.output] = op.constant(0, "input").astype(self.file.dtype)
         elif all(name in self.known for name in given):
             self.known[op.output] = evaluate(proto, op, self.file.opset_imports)
         else:
@@ -147,17 +154,10 @@ class _Reader:
 
     def _value(self, op):
         """Read a node whose output depends on the network's input."""
-        formula = formula_of(op, [self._term(op, place) for place in range(len(op.inputs))])
+        choices = [self._terms(op, place) for place in range(len(op.inputs))]
+        formula = next(filter(None, (formula_of(op, list(terms)) for terms in product(*choices))), None)
         if formula is not None:
-            self.formulas[op.output] = formula
-            self.shapes[op.output] = self.shapes[formula.base]
-            layer = layer_of(formula)
-            if layer is None:  # the first operator that was no layer is to blame
-                parts = (self.unfinished[name] for name in op.inputs if name in self.unfinished)
-                self.unfinished[op.output] = next(parts, op)
-            else:
-                self.real(formula.base)
-                self._give(op, formula.base, [({"type": layer}, {})])
+            self._formula(op, formula)
         elif op.word == "Pad":
             sides = pad(op)
             self.pads[op.output] = (self.real(op.inputs[0]), sides)
@@ -173,19 +173,34 @@ class _Reader:
             op.need(op.word in READERS or op.word in TAKES_PADS, WHY.get(op.word, "no layer does this"))
             steps = READERS[op.word](op) if op.word in READERS else TAKES_PADS[op.word](op, NO_SIDES)
             self._give(op, source, steps)
-            if not steps and source in self.formulas:
-                self.formulas[op.output] = self.formulas[source]
 
-    def _term(self, op, place):
-        """The input at `place` as a term of a formula."""
+    def _formula(self, op, formula):
+        """`op` gives a formula: a layer, or a part of one."""
+        self.formulas[op.output] = formula
+        self.shapes[op.output] = self.shapes[formula.base]
+        layer = layer_of(formula)
+        if layer is not None:
+            self._give(op, self.real(formula.base), [({"type": layer}, {})])
+        else:  # the first operator that was no layer is to blame, should it stay a part
+            parts = (self.unfinished[name] for name in op.inputs if name in self.unfinished)
+            self.unfinished[op.output] = next(parts, op)
+
+    def _terms(self, op, place):
+        """What the input at `place` may be in a formula: the value itself, or the formula that gave it."""
         name = op.inputs[place]
         if name in self.known:
             value = self.known[name]
-            return float(value.reshape(())) if value.size == 1 and value.dtype.kind == "f" else MANY
-        return None if not name else self.formulas.get(name, Formula(name))
+            return [float(value.reshape(())) if value.size == 1 and value.dtype.kind == "f" else MANY]
+        name = self.same.get(name, name)
+        if not name or name not in self.formulas:
+            return [Formula(name) if name else None]
+        whole = [] if name in self.unfinished else [Formula(name)]
+        return [*whole, self.formulas[name]]
 
     def _give(self, op, source, steps):
-        """`op` gives what the `steps` make of the value `source`."""
+        """`op` gives what the `steps` make of the value `source`; without a step, that value."""
+        if not steps:
+            self.same[op.output] = self.same.get(source, source)
         shape = self.shapes[source]
         for count, (layer, params) in enumerate(steps or [(PASS, {})], start=1):
             output = op.output if count >= len(steps) else f"{op.output}, step {count}"

@@ -12,8 +12,8 @@ class Operator:
     Parameters
     ----------
     proto : onnx.NodeProto
-    opset : int
-        The version of the operator set in which the file is written.
+    file : File
+        Its `opset`, the version of the operators, and its `dtype`.
     known : mapping of str to array
         Values that do not depend on the network's input.
     shapes : mapping of str to tuple or None
@@ -29,11 +29,11 @@ class Operator:
         The first output.
     """
 
-    def __init__(self, proto, opset, known, shapes):
+    def __init__(self, proto, file, known, shapes):
         helper = optional("onnx.helper", "onnx")
         self.word, self.inputs, self.output = proto.op_type, tuple(proto.input), proto.output[0]
         self.name = proto.name or self.output
-        self.opset = opset
+        self.opset, self.dtype = file.opset, file.dtype
         self.outputs = [name for name in proto.output if name]
         self._attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
         self._known, self._shapes = known, shapes

@@ -4,6 +4,7 @@ import numpy as np
 
 from refprune.interop import onnx_layers as layers
 from refprune.interop import onnx_shapes as shapes
+from refprune.interop.optional import optional
 
 
 def _activation(name):
@@ -28,6 +29,21 @@ def _swish(op):
 
 def _identity(op):
     op.take()
+    return []
+
+
+def _cast(op):
+    """Cast to the precision that the value has."""
+    to, _, _ = op.take(to=None, saturate=1, round_mode=None)
+    dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(to)
+    op.need(dtype == op.dtype, f"it changes the precision from {op.dtype} to {dtype}")
+    return []
+
+
+def _cast_like(op):
+    """CastLike of a value to the precision that every value has."""
+    op.take(saturate=1, round_mode=None)
+    op.need(not op.is_known(1) or op.constant(1, "target").dtype == op.dtype, "it changes the precision")
     return []
 
 
@@ -89,6 +105,8 @@ TAKES_PADS = {"AveragePool": layers.average_pool, "Conv": layers.conv}
 
 READERS = {
     "BatchNormalization": layers.batch_norm,
+    "Cast": _cast,
+    "CastLike": _cast_like,
     "Clip": _clip,
     "Dropout": _dropout,
     "Flatten": shapes.flatten,

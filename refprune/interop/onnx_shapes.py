@@ -21,6 +21,7 @@ def reshape(op):
     fixed, _, zeros = op.take(shape=None, consumed_inputs=None, allowzero=0)
     target = list(op.constant_or_shape(1)) if op.is_known(1) else fixed
     op.need(target is not None, "its shape depends on what the network's input holds")
+    target = [n if isinstance(n, str) else int(n) for n in target]
     shape = op.shape()
     op.need(shape is not None, "the shape of its input is not known")
     if not zeros:
@@ -31,12 +32,9 @@ def reshape(op):
         target = [shape[axis] if n == 0 else n for axis, n in enumerate(target)]
     if tuple(target) == shape:
         return NOTHING
-    samples, inside = shape[0], [n for n in shape[1:] if isinstance(n, int)]
-    size = prod(inside) if len(inside) == len(shape) - 1 else None
-    target = [n if isinstance(n, str) else int(n) for n in target]
-    same = {samples, -1} if size is not None and target[1:] == [size] else {samples}
-    fits = target[1:] in ([-1], [size]) if len(target) == 2 else False
-    op.need(fits and target[0] in same, f"from {shape} to {tuple(target)} is no Flatten")
+    samples, rest = shape[0], _product(shape[1:])
+    flat = {(samples, -1), (samples, rest)} | ({(-1, rest)} if isinstance(rest, int) else set())
+    op.need(tuple(target) in flat, f"from {shape} to {tuple(target)} is no Flatten")
     return FLATTEN
 
 
