@@ -9,6 +9,7 @@ from .checks import ANSWERS, REFUSES, UNCHANGED
 from .claims import check_claims
 from .contracts import contracts
 from .diagnosis import fitting, telling
+from .kinds import leaves
 from .verdict import Check, Verdict
 
 
@@ -190,8 +191,8 @@ def _aliased(problem, answer):
     outputs = [part for part in parts if isinstance(part, np.ndarray)]
     names = []
     for name, value in problem.items():
-        inputs = value if isinstance(value, list) else [value]
-        if any(isinstance(i, np.ndarray) and np.shares_memory(i, o) for i in inputs for o in outputs):
+        inputs = [leaf for leaf in leaves(value) if isinstance(leaf, np.ndarray)]
+        if any(np.shares_memory(i, o) for i in inputs for o in outputs):
             names.append(name)
     return tuple(names)
 

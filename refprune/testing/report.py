@@ -153,6 +153,8 @@ class Report:
 
 
 def _literal(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name!r}: {_literal(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_literal(item) for item in value) + "]"
     if isinstance(value, np.ndarray):
@@ -171,6 +173,8 @@ def _literal(value):
 
 
 def _plain(value):
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, np.ndarray):

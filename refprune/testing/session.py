@@ -7,6 +7,7 @@ import numpy as np
 from .checks import ANSWERS, INVARIANT, REPEATABLE
 from .isolation import Runner
 from .judge import Refusal, judge
+from .kinds import leaves
 from .make import LAYOUTS
 from .report import Record
 from .shrink import shrink
@@ -14,7 +15,7 @@ from .verdict import Check, worst
 
 TIMEOUTS, CRASHES = 3, 10  # after so many the rest of a contract is not run
 SHRINKING = 30.0  # seconds
-FIXED = (*LAYOUTS, "Subnormal", "BeyondArithmetic")  # cases that are not transformed
+FIXED = (*LAYOUTS, "Subnormal", "BeyondArithmetic", "Kink")  # cases that are not transformed
 
 
 @dataclass
@@ -164,8 +165,7 @@ class Session:
 
 
 def _arrays(value):
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, np.ndarray)]
+    return [item for item in leaves(value) if isinstance(item, np.ndarray)]
 
 
 def _kind(reason):

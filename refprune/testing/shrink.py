@@ -5,6 +5,7 @@ the names of the axes: an index of "column" leaves every array that has that axi
 Whether a candidate is a legal case at all is for `fails` to say.
 """
 
+import copy
 import time
 
 import numpy as np
@@ -20,7 +21,7 @@ def shrink(problem, axes, fails, seconds=30.0):
     Parameters
     ----------
     problem : dict
-        Argument name -> array, list of arrays, number or text. Not changed.
+        Argument name -> array, list or mapping of arrays, number or text. Not changed.
     axes : dict
         Argument name -> tuple of axis names (of each item, for a list), e.g.
         ``{"weight": ("row", "column"), "gram": ("column", "column")}``.
@@ -85,10 +86,12 @@ class _Search:
         return True
 
     def arrays(self):
-        """(argument, position in its list or None, array) for every array."""
+        """(argument, position in its list or mapping or None, array) for every array."""
         for name, value in self.problem.items():
             if isinstance(value, np.ndarray):
                 yield name, None, value
+            elif isinstance(value, dict):
+                yield from ((name, key, item) for key, item in value.items() if isinstance(item, np.ndarray))
             elif isinstance(value, list):
                 yield from ((name, i, item) for i, item in enumerate(value) if isinstance(item, np.ndarray))
 
@@ -99,7 +102,7 @@ class _Search:
             if position is None:
                 out[name] = array
             else:
-                out[name] = list(out.get(name, self.problem[name]))
+                out[name] = copy.copy(out.get(name, self.problem[name]))
                 out[name][position] = array
         return out
 
