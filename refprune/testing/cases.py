@@ -17,9 +17,13 @@ NEEDS_TWO = ("DuplicateColumn", "CorrelatedPair", "NMRemainder", "NonSymmetric",
 
 def palette(contract, claims) -> tuple:
     """At most 12 shapes of the contract inside the claimed sizes; made to measure when none of its own is."""
-    served = tuple(shape for shape in contract.shapes if serves(claims, *_rows_columns(shape)))
+    served = tuple(shape for shape in contract.shapes if _serves(contract, claims, shape))
     if served or not contract.shapes:
         return served
+    if contract.sizes is not None:
+        raise ValueError(
+            f"need claims on rows and columns that a shape of {contract.name} fits; got {claims}"
+        )
     sizes = []
     for key, low, factors in (("rows", 1, (1, 2)), ("columns", 4, (1, 2, 3))):
         limits = claims.get(key, {})
@@ -33,7 +37,14 @@ def palette(contract, claims) -> tuple:
     return tuple((r, c)[2 - len(contract.shapes[0]) :] for r in rows for c in sizes[1])
 
 
-def _rows_columns(shape):
+def _serves(contract, claims, shape):
+    found = _rows_columns(contract, shape)
+    return found is None or serves(claims, *found)
+
+
+def _rows_columns(contract, shape):
+    if contract.sizes is not None:
+        return contract.sizes(shape)
     return (1, *shape) if len(shape) == 1 else shape
 
 
@@ -41,18 +52,20 @@ def flags_of(contract, claims) -> tuple:
     """The flags that apply under the claims, Plain first."""
     shapes = palette(contract, claims)
     half = ("Half",) if "float16" in claims.get("dtypes", ()) else ()
-    named = [flag for flag in (*contract.flags, *half) if _eligible(flag, shapes, contract.per_row)]
+    named = [flag for flag in (*contract.flags, *half) if _eligible(contract, flag, shapes)]
     if "multiple_of" in claims.get("columns", {}):
         named = [flag for flag in named if flag != "NMRemainder"]
     return (PLAIN, *named, PLAIN)
 
 
-def _eligible(flag, shapes, per_row=False):
+def _eligible(contract, flag, shapes):
     """The shapes on which a flag makes sense."""
-    rows_columns = {shape: _rows_columns(shape) for shape in shapes}
+    if contract.suits is not None:
+        return [shape for shape in shapes if contract.suits(flag, shape)]
+    rows_columns = {shape: _rows_columns(contract, shape) for shape in shapes}
 
     def counted(r, c):
-        return c if per_row else r * c
+        return c if contract.per_row else r * c
 
     wanted = {
         "OneRow": lambda r, c: r == 1,
@@ -81,9 +94,9 @@ def make_case(contract, number, seed, dtype, claims) -> Case:
     flags = flags_of(contract, claims)
     flag = flags[number % len(flags)]
     rng = np.random.default_rng([seed, zlib.crc32(contract.name.encode()), number])
-    shapes = _eligible(flag, palette(contract, claims), contract.per_row)
+    shapes = _eligible(contract, flag, palette(contract, claims))
     round_number = number // len(flags)
-    narrow = [shape for shape in shapes if _rows_columns(shape)[1] <= WIDE]
+    narrow = [shape for shape in shapes if (_rows_columns(contract, shape) or (1, 1))[1] <= WIDE]
     if narrow and (flag != PLAIN or round_number % 3):
         shapes = narrow
     shape = shapes[(round_number + int(rng.integers(len(shapes)))) % len(shapes)]

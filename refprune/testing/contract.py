@@ -98,6 +98,14 @@ class Contract:
         The invariances that apply.
     example : str
         A short implementation that is right on friendly data.
+    suits : callable, optional
+        ``suits(flag, shape)``: whether a flag makes sense on a shape; without it a shape is (rows, columns) or
+        (columns,), and the rules of `cases` hold.
+    sizes : callable, optional
+        ``sizes(shape)``: the (rows, columns) that a claim on sizes means, for shapes of other kinds; None where
+        there are none.
+    call_shapes : str
+        The shapes of the arguments in words, where `axes` does not say them.
     """
 
     name: str
@@ -118,6 +126,9 @@ class Contract:
     transforms: tuple = ()
     example: str = ""
     per_row: bool = False
+    suits: Callable | None = None
+    sizes: Callable | None = None
+    call_shapes: str = ""
 
     @property
     def signature(self) -> str:

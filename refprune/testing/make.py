@@ -11,7 +11,8 @@ import numpy as np
 
 from .bounds import condition_limit
 
-ERRORS = ("NaN", "Inf", "Empty", "WrongShape", "WrongCount", "NMRemainder", "NonSymmetric")
+ERRORS = ("NaN", "Inf", "Empty", "WrongShape", "WrongCount", "NMRemainder", "NonSymmetric", "KernelTooLarge",
+          "GroupsRemainder", "BadLabel", "UnknownLayer")  # fmt: skip
 LAYOUTS = ("NonContiguous", "ReadOnly", "Transposed")
 SPARSITIES = (0.1, 0.55, 0.7, 0.3, 0.25, 0.5, 0.9)
 

@@ -13,8 +13,8 @@ _CLAIM = {"dtypes": ["float16", "float32", "float64"], "validates": True, "deter
 CLAIMS = {
     name: dict(_CLAIM)
     for name in (
-        "topk-mask", "nm-mask", "gram", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs", "obs-groups",
-        "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights",
+        "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
+        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights",
     )
 }  # fmt: skip
 
@@ -32,6 +32,14 @@ def nm_mask(scores, n, m):
 def gram(batches):
     """`GramAccumulator`, batch by batch."""
     accumulator = rp.GramAccumulator()
+    for batch in batches:
+        accumulator.update(batch)
+    return accumulator.gram
+
+
+def gram_conv(batches, kernel, stride, padding, dilation, groups):
+    """`GramAccumulator` of a convolution, batch by batch."""
+    accumulator = rp.GramAccumulator(kernel, stride, padding, dilation, groups)
     for batch in batches:
         accumulator.update(batch)
     return accumulator.gram

@@ -187,7 +187,10 @@ def _scalars(search):
     """Smaller counts, rounder shares."""
     for name, value in list(search.problem.items()):
         if type(value) is int:
-            simpler = [v for v in (0, 1, 2, value // 2, value - 1) if abs(v) < abs(value)]
+            simpler = _smaller(value)
+        elif type(value) is tuple and all(type(part) is int for part in value):
+            parts = enumerate(value)
+            simpler = [(*value[:i], v, *value[i + 1 :]) for i, part in parts for v in _smaller(part)]
         elif type(value) is float:
             simpler = [
                 v for v in (0.5, 0.25, round(value, 1), round(value, 2)) if len(repr(v)) < len(repr(value))
@@ -195,6 +198,10 @@ def _scalars(search):
         else:
             continue
         any(search.attempt(**{name: v}) for v in simpler)
+
+
+def _smaller(value):
+    return [v for v in (0, 1, 2, value // 2, value - 1) if abs(v) < abs(value)]
 
 
 def _numbers(search):

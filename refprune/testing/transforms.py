@@ -124,12 +124,29 @@ def batch_split(contract, problem, rng):
     samples = np.concatenate(problem["batches"])
     samples = samples[rng.permutation(samples.shape[0])]
     half = [batch.shape[0] for batch in problem["batches"]]
-    return {"batches": list(np.split(samples, np.cumsum(rng.permutation(half))[:-1]))}
+    return {**problem, "batches": list(np.split(samples, np.cumsum(rng.permutation(half))[:-1]))}
 
 
 def duplicated_samples(contract, problem, rng):
     """Every batch twice: the mean does not change."""
-    return {"batches": [*problem["batches"], *[batch.copy() for batch in problem["batches"]]]}
+    return {**problem, "batches": [*problem["batches"], *[batch.copy() for batch in problem["batches"]]]}
+
+
+def one_group_alone(contract, problem, rng):
+    """One group of a convolution's channels, as a convolution of its own."""
+    groups = problem["groups"]
+    if groups == 1:
+        return None
+    width = problem["batches"][0].shape[1] // groups
+    first = width * int(rng.integers(groups))
+    batches = [np.array(batch[:, first : first + width]) for batch in problem["batches"]]
+    return {**problem, "batches": batches, "groups": 1}
+
+
+def transposed_images(contract, problem, rng):
+    """Images on their side, and the geometry with them."""
+    pairs = {name: problem[name][::-1] for name in ("kernel", "stride", "padding", "dilation")}
+    return {**problem, "batches": [batch.swapaxes(2, 3).copy() for batch in problem["batches"]], **pairs}
 
 
 def permuted(contract, problem, orders):

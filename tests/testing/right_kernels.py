@@ -92,6 +92,24 @@ class Kernels:
         total = sum(batch.T @ batch for batch in (batches[::-1] if self.last else batches))
         return total / sum(len(batch) for batch in batches)
 
+    def gram_conv(self, batches, kernel, stride, padding, dilation, groups):
+        """One output position after the other; the patches of all images there are one batch of each group."""
+        grams, count = [0] * groups, 0
+        for batch in batches[::-1] if self.last else batches:
+            images, channels, *size = batch.shape
+            (top, left), (height, width) = padding, size
+            padded = self.xp.zeros((images, channels, height + 2 * top, width + 2 * left), dtype=batch.dtype)
+            padded[:, :, top : top + height, left : left + width] = batch
+            extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+            for i in range(0, height + 2 * top - extent[0] + 1, stride[0]):
+                for j in range(0, width + 2 * left - extent[1] + 1, stride[1]):
+                    seen = padded[:, :, i : i + extent[0] : dilation[0], j : j + extent[1] : dilation[1]]
+                    rows = seen.reshape(images, groups, channels // groups * prod(kernel))
+                    grams = [gram + rows[:, g].T @ rows[:, g] for g, gram in enumerate(grams)]
+                    count += images
+        grams = [gram / count for gram in grams]
+        return grams[0] if groups == 1 else self.xp.stack(grams)
+
     def optimal_weights(self, weight, gram, mask):
         """Row by row, the normal equations of the kept living weights."""
         out, _ = self._masked(weight, mask)

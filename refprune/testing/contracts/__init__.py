@@ -1,11 +1,22 @@
 """The registry: every contract by its name. One file for each family."""
 
-from . import exact_obs, exact_obs_blocks, exact_obs_nm, gram, masks, obs, one_shot, optimal_weights
+from . import (
+    exact_obs,
+    exact_obs_blocks,
+    exact_obs_nm,
+    gram,
+    gram_conv,
+    masks,
+    obs,
+    one_shot,
+    optimal_weights,
+)
 
 _ALL = (
     masks.TOPK,
     masks.NM,
     gram.CONTRACT,
+    gram_conv.CONTRACT,
     *one_shot.CONTRACTS,
     obs.OBS,
     obs.OBS_GROUPS,

@@ -6,7 +6,7 @@ from .. import checks, make, transforms
 from ..bounds import INPUT_EPS, PRODUCT
 from ..contract import CheckSpec, Contract, Mistake, failed, passed
 from ..views import View
-from . import form_mistakes as form
+from . import form_mistakes
 
 FLAGS = (
     "UnequalBatches",
@@ -54,32 +54,35 @@ class GramView(View):
             self.samples = np.concatenate([array.astype(float) for array in arrays])
 
 
-def _form(view, answer):
-    columns = view.samples.shape[1]
-    gram = answer.weight
-    if gram.shape != (columns, columns):
-        return failed(f"the Gram has shape {gram.shape}; {(columns, columns)} is needed")
+def form(view, answer):
+    """A square matrix, or a stack of them, of the batches' dtype or float64."""
+    *stack, _, columns = view.samples.shape
+    gram, shape = answer.weight, (*stack, columns, columns)
+    if gram.shape != shape:
+        return failed(f"the Gram has shape {gram.shape}; {shape} is needed")
     if gram.dtype not in (view.dtype, np.dtype(np.float64)):
         return failed(f"the Gram has dtype {gram.dtype}; {view.dtype} or float64 is needed")
     return None
 
 
-def _equal(view, answer):
-    x = view.samples
-    right = x.T @ x / x.shape[0]
-    size = np.abs(x).T @ np.abs(x) / x.shape[0]
+def equal(view, answer):
+    """Every entry is that of X^T X / samples, to the rounding of a sum in any order."""
+    x, n = view.samples, view.samples.shape[-2]
+    right = x.swapaxes(-1, -2) @ x / n
+    size = np.abs(x).swapaxes(-1, -2) @ np.abs(x) / n
     eps = max(view.store_eps, np.finfo(answer.weight.dtype).eps)
     # n products and sums of one entry, the division, and the rounding of the inputs to the claimed precision
     eps_in = 2 * INPUT_EPS.get(view.claims.get("input_precision"), 0.0)
-    allowed = ((x.shape[0] + PRODUCT) * eps + eps_in) * size + np.finfo(answer.weight.dtype).tiny
+    allowed = ((n + PRODUCT) * eps + eps_in) * size + np.finfo(answer.weight.dtype).tiny
     error = np.abs(answer.weight.astype(float) - right)
-    share = error / allowed
+    with np.errstate(over="ignore"):  # a nonzero entry where a zero is due
+        share = error / allowed
     at = np.unravel_index(np.argmax(share), share.shape)
     if share[at] > 1:
         found = float(answer.weight[at])
         where = tuple(map(int, at))
         ratio = f" ({found / right[at]:.4g} times as large)" if right[at] else ""
-        text = f"entry {where} is {found:.6g}; X^T X / {x.shape[0]} has {right[at]:.6g}{ratio}"
+        text = f"entry {where} is {found:.6g}; X^T X / {n} has {right[at]:.6g}{ratio}"
         return failed(text, float(error[at]), float(allowed[at]))
     return passed(float(error[at]), float(allowed[at]))
 
@@ -158,9 +161,9 @@ CONTRACT = Contract(
     reference=_reference,
     checks=(
         *checks.BEFORE,
-        CheckSpec("form", "well-formed", "a square matrix of the batches' dtype or float64", _form),
+        CheckSpec("form", "well-formed", "a square matrix of the batches' dtype or float64", form),
         checks.FINITE,
-        CheckSpec("equal", "equal", "every entry equals that of X^T X / samples", _equal),
+        CheckSpec("equal", "equal", "every entry equals that of X^T X / samples", equal),
         *checks.AFTER,
     ),
     mistakes=(
@@ -189,9 +192,9 @@ CONTRACT = Contract(
         Mistake(
             "sum-not-reset",
             "the sum of an earlier call is added",
-            form.Kept(_reference, lambda old, new: old + new),
+            form_mistakes.Kept(_reference, lambda old, new: old + new),
         ),
-        *form.of(
+        *form_mistakes.of(
             _reference,
             ("gram",),
             lambda batches: any(len(batch) == 0 for batch in batches),
