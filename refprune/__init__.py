@@ -5,6 +5,9 @@ Read the definitions, run the methods on NumPy or CuPy, and let the oracle judge
 
 __version__ = "0.1.0"
 
+# networks in and out: PyTorch, ONNX
+from refprune import interop
+
 # methods: problem and pattern in, answer out
 from refprune.methods import magnitude, obd, obs, optimal_weights, wanda
 
@@ -64,6 +67,7 @@ __all__ = [
     "Tanh",
     "Unstructured",
     "__version__",
+    "interop",
     "magnitude",
     "obd",
     "obs",

@@ -27,6 +27,18 @@ def add(*terms):
     return total
 
 
+def add_to(*terms):
+    """The same sum, written into the first term that is not None: nobody else may hold that array."""
+    total = None
+    for term in terms:
+        if term is not None:
+            if total is None:
+                total = term
+            else:
+                total += term
+    return total
+
+
 def spread(vector, like_ndim, axes):
     """A bias or scale (..., channels) with `axes` trailing axes and an axis for samples: it multiplies outputs."""
     xp, (*lead, channels) = namespace(vector), vector.shape
@@ -104,7 +116,7 @@ class Elementwise(Layer):
         slope, bend = tape
         by_slope = None if ddelta is None else slope * ddelta
         by_bend = None if held is None or bend is None else (bend * delta) * held
-        return {}, add(by_slope, by_bend)
+        return {}, add_to(by_slope, by_bend)
 
 
 @dataclass(frozen=True)
@@ -150,12 +162,12 @@ class Bilinear(Layer):
 
     def push(self, tape, params, dparams, dx):
         du = None if dx is None else self.lift(params, dx, tangent=True)
-        dy = add(
+        dy = add_to(
             self.product(dparams["weight"], tape[0]) if "weight" in dparams else None,
             None if du is None else self.product(params["weight"], du),
         )
         if "bias" in dparams:
-            dy = dy + spread(dparams["bias"], 1, self.spatial)
+            dy += spread(dparams["bias"], 1, self.spatial)
         return dy, du
 
     def pull(self, tape, params, delta, want="sum", inner=True):
@@ -170,7 +182,7 @@ class Bilinear(Layer):
         u, shape = tape
         gradients = {}
         if want and (ddelta is not None or held is not None):
-            gradients["weight"] = add(
+            gradients["weight"] = add_to(
                 None if ddelta is None else self.weight_adjoint(ddelta, u),
                 None if held is None else self.weight_adjoint(delta, held),
             )
@@ -178,7 +190,7 @@ class Bilinear(Layer):
             gradients["bias"] = self._bias_adjoint(ddelta)
         if not inner:
             return gradients, None
-        columns = add(
+        columns = add_to(
             self.input_adjoint(dparams["weight"], delta) if "weight" in dparams else None,
             None if ddelta is None else self.input_adjoint(params["weight"], ddelta),
         )
