@@ -14,10 +14,13 @@ import refprune
 from refprune.arrays import to_numpy
 from tests.stand_in import xp as stand_in
 
-# Doctests import every module; these need torch, and the tests that use them skip without it.
-collect_ignore = (
-    [] if importlib.util.find_spec("torch") else ["testing/shipped_by_others.py", "interop/torch_examples.py"]
-)
+# Doctests import every module; these need a library, and the tests that use them skip without it.
+NEEDS = {
+    "testing/shipped_by_others.py": "torch",
+    "interop/torch_examples.py": "torch",
+    "interop/onnx_cases.py": "onnx",
+}
+collect_ignore = [path for path, library in NEEDS.items() if not importlib.util.find_spec(library)]
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile(

@@ -63,6 +63,7 @@ def to_onnx(
 
     Examples
     --------
+    >>> import pytest; onnx = pytest.importorskip("onnx")
     >>> import numpy as np
     >>> from refprune.interop import from_onnx, to_onnx
     >>> from refprune.network import Dense, Network, Tanh

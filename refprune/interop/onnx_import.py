@@ -9,7 +9,7 @@ from refprune.arrays import Array
 from refprune.interop.graph import ADD, PASS, Assembled, Node, assemble
 from refprune.interop.onnx_constants import evaluate, shape_of
 from refprune.interop.onnx_file import File
-from refprune.interop.onnx_formulas import MANY, Formula, formula_of, layer_of
+from refprune.interop.onnx_formulas import APPLIED, MANY, RULES, Formula, formula_of, layer_of
 from refprune.interop.onnx_operator import Operator
 from refprune.interop.onnx_readers import READERS, TAKES_PADS, bias_of, pad
 from refprune.interop.onnx_shapes import after, padded
@@ -63,6 +63,7 @@ def from_onnx(
 
     Examples
     --------
+    >>> import pytest; onnx = pytest.importorskip("onnx")
     >>> import numpy as np
     >>> from refprune.interop import from_onnx, to_onnx
     >>> from refprune.network import Dense, Network, Tanh
@@ -251,6 +252,9 @@ def _may_agree(a, b):
     )
 
 
+# Every operator of which at least some form is read; others may stand in constants.
+OPERATORS = tuple(sorted({*READERS, *TAKES_PADS, *RULES, *APPLIED, "Add", "Pad", "Shape", "Sum"}))
+
 WHY = {
     "Add": "a constant is added only right after MatMul, Gemm or Conv without a bias that nothing else reads",
     "Softmax": "the loss has it; read the logits with output= the value that it reads",
@@ -259,6 +263,8 @@ WHY = {
     "Mul": "a product is read only as part of SiLU and GELU",
     "Div": "a quotient is read only as part of GELU",
     "Erf": "it is read only as part of GELU",
+    "Exp": "it is read only as part of Softplus",
+    "Log": "it is read only as part of Softplus",
     "Greater": "it is read only as part of PyTorch's softplus",
     "Where": "it is read only as part of PyTorch's softplus",
     "Clip": "it is read only where it is ReLU (from 0) or ReLU6 (from 0 to 6)",

@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from refprune.interop import from_onnx
+from refprune.interop.onnx_import import OPERATORS
 from tests.interop.rounding import ACTIVATIONS, bound
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
@@ -106,6 +107,12 @@ def bound_to(model, inputs):
     return copy
 
 
+def operators(model):
+    """The operators that are not read, or all where each of them is."""
+    found = {node.op_type for node in model.graph.node}
+    return " ".join(sorted(found - set(OPERATORS) or found))
+
+
 def softmax(x):
     e = np.exp(x - x.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
@@ -126,7 +133,7 @@ def run(case):
             found = network.forward(params, x)
         except ValueError as error:
             refused = REFUSED.fullmatch(str(error))
-            return ("left out", *(refused.groups() if refused else ("", str(error))))
+            return ("left out", *(refused.groups() if refused else (operators(model), str(error))))
         compare(case.name, network, params, x, found, recorded, after)
     return "ran", "", ""
 
