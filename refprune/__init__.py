@@ -8,10 +8,13 @@ __version__ = "0.1.0"
 # networks in and out: PyTorch, ONNX
 from refprune import interop
 
+# curvature: matrices and solvers beside the methods of networks and objectives
+from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inverse, gauss_newton
+
 # methods: problem and pattern in, answer out
 from refprune.methods import magnitude, obd, obs, optimal_weights, wanda
 
-# networks: layers, and what is built of them
+# networks: layers, what is built of them, and what is done with it
 from refprune.network import (
     GELU,
     AvgPool2d,
@@ -22,6 +25,8 @@ from refprune.network import (
     GlobalAvgPool,
     MaxPool2d,
     Network,
+    NetworkLoss,
+    Reconstruction,
     ReLU,
     ReLU6,
     Residual,
@@ -29,6 +34,14 @@ from refprune.network import (
     SiLU,
     Softplus,
     Tanh,
+    accuracy,
+    cnn,
+    load,
+    mlp,
+    resnet20,
+    save,
+    sparsity,
+    train,
 )
 
 # patterns: which zeros are allowed
@@ -56,10 +69,12 @@ __all__ = [
     "LeastSquares",
     "MaxPool2d",
     "Network",
+    "NetworkLoss",
     "Pruned",
     "Quadratic",
     "ReLU",
     "ReLU6",
+    "Reconstruction",
     "Residual",
     "SiLU",
     "Sigmoid",
@@ -67,10 +82,22 @@ __all__ = [
     "Tanh",
     "Unstructured",
     "__version__",
+    "accuracy",
+    "cnn",
+    "conjugate_gradient",
+    "empirical_fisher",
+    "fisher_inverse",
+    "gauss_newton",
     "interop",
+    "load",
     "magnitude",
+    "mlp",
     "obd",
     "obs",
     "optimal_weights",
+    "resnet20",
+    "save",
+    "sparsity",
+    "train",
     "wanda",
 ]

@@ -27,9 +27,12 @@ def test_the_version_is_that_of_the_project():
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_a_summary_parameters_and_an_example(name):
-    doc = inspect.getdoc(getattr(rp, name))
+    member = getattr(rp, name)
+    doc = inspect.getdoc(member)
     assert doc.splitlines()[0].endswith((".", "`"))
-    for section in ("Parameters", "Examples"):
+    if inspect.ismodule(member):
+        return  # its names are documented where they stand
+    for section in ("Parameters", "Examples") if inspect.signature(member).parameters else ("Examples",):
         assert f"\n{section}\n{'-' * len(section)}\n" in doc, section
     assert ">>> " in doc
 
@@ -38,7 +41,7 @@ def test_every_public_name_has_a_summary_parameters_and_an_example(name):
 def test_public_methods_of_classes_are_documented(name):
     for label, member in vars(getattr(rp, name)).items():
         if callable(member) and not label.startswith("_"):
-            assert inspect.getdoc(member), label
+            assert inspect.getdoc(getattr(getattr(rp, name), label)), label
 
 
 def test_an_answer_is_frozen_and_equal_to_itself_only():

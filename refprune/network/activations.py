@@ -11,7 +11,15 @@ from .kinds import Elementwise
 
 
 class ReLU(Elementwise):
-    """`max(x, 0)`."""
+    r"""The rectifier, :math:`\max(x, 0)`. Its slope at 0 is taken as 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.ReLU().forward({}, np.array([-2.0, 0.0, 3.0]))
+    array([0., 0., 3.])
+    """
 
     type = "relu"
 
@@ -25,7 +33,15 @@ class ReLU(Elementwise):
 
 
 class ReLU6(Elementwise):
-    """`min(max(x, 0), 6)`."""
+    r"""The rectifier that is clipped at 6, :math:`\min(\max(x, 0), 6)`. Its slope at 0 and 6 is taken as 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.ReLU6().forward({}, np.array([-2.0, 4.0, 9.0]))
+    array([0., 4., 6.])
+    """
 
     type = "relu6"
 
@@ -39,7 +55,15 @@ class ReLU6(Elementwise):
 
 
 class Tanh(Elementwise):
-    """The hyperbolic tangent."""
+    r"""The hyperbolic tangent: slope :math:`1 - y^2`, second derivative :math:`-2 y (1 - y^2)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Tanh().forward({}, np.array([0.0]))
+    array([0.])
+    """
 
     type = "tanh"
 
@@ -53,11 +77,20 @@ class Tanh(Elementwise):
 
     @staticmethod
     def bend(x, y, slope):
+        """The second derivative."""
         return -2 * y * slope
 
 
 class Sigmoid(Elementwise):
-    """`1 / (1 + exp(-x))`."""
+    r"""The logistic function :math:`\sigma(x) = 1 / (1 + e^{-x})`: slope :math:`y (1 - y)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Sigmoid().forward({}, np.array([0.0]))
+    array([0.5])
+    """
 
     type = "sigmoid"
 
@@ -71,11 +104,23 @@ class Sigmoid(Elementwise):
 
     @staticmethod
     def bend(x, y, slope):
+        """The second derivative."""
         return slope * (1 - 2 * y)
 
 
 class GELU(Elementwise):
-    """`x Phi(x)` with the distribution function of the normal (erf, not its tanh approximation)."""
+    r"""The Gaussian error linear unit :math:`x \Phi(x)`, exact by erf, not its tanh approximation.
+
+    Slope :math:`\Phi + x \phi`, second derivative :math:`(2 - x^2) \phi`, with the normal's distribution
+    function and density (Hendrycks & Gimpel 2016, *Gaussian error linear units*).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.GELU().forward({}, np.array([0.0]))
+    array([0.])
+    """
 
     type = "gelu"
 
@@ -89,11 +134,20 @@ class GELU(Elementwise):
 
     @staticmethod
     def bend(x, y, slope):
+        """The second derivative."""
         return (2 - x * x) * normal_density(x)
 
 
 class SiLU(Elementwise):
-    """`x sigmoid(x)`, also called swish."""
+    r"""The sigmoid linear unit :math:`x \sigma(x)`, also called swish.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.SiLU().forward({}, np.array([0.0]))
+    array([0.])
+    """
 
     type = "silu"
 
@@ -107,11 +161,20 @@ class SiLU(Elementwise):
 
     @staticmethod
     def bend(x, y, slope):
+        """The second derivative."""
         return sigmoid(x) * sigmoid(-x) * (2 + x * (1 - 2 * sigmoid(x)))
 
 
 class Softplus(Elementwise):
-    """`log(1 + exp(x))`, computed as `max(x, 0) + log1p(exp(-|x|))`: no overflow."""
+    r"""The smooth rectifier :math:`\log(1 + e^x)`, computed as :math:`\max(x, 0) + \log(1 + e^{-|x|})`: no overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Softplus().forward({}, np.array([0.0]))
+    array([0.69314718])
+    """
 
     type = "softplus"
 
@@ -126,6 +189,7 @@ class Softplus(Elementwise):
 
     @staticmethod
     def bend(x, y, slope):
+        """The second derivative."""
         return slope * sigmoid(-x)
 
 

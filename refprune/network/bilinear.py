@@ -22,6 +22,13 @@ class Dense(Bilinear):
     Notes
     -----
     Parameters: `weight` (outputs, inputs), `bias` (outputs,). Inputs are (samples, inputs).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Dense(2, 1, bias=False).forward({"weight": np.array([[3.0, 4.0]])}, np.array([[1.0, 2.0]]))
+    array([[11.]])
     """
 
     inputs: int
@@ -82,6 +89,14 @@ class Conv2d(Bilinear):
     -----
     Parameters: `weight` (out_channels, in_channels / groups, kh, kw), `bias` (out_channels,). Inputs are
     (samples, in_channels, height, width). `lift` is `refprune.unfold.patches`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> layer = rp.Conv2d(1, 1, kernel=(1, 2), padding=((0, 0), (1, 0)), bias=False)
+    >>> layer.forward({"weight": np.array([[[[1.0, 10.0]]]])}, np.array([[[[1.0, 2.0, 3.0]]]]))
+    array([[[[10., 21., 32.]]]])
     """
 
     in_channels: int
@@ -194,6 +209,15 @@ class BatchNorm2d(Bilinear):
     -----
     Parameters: `weight`, `bias` (channels,). The running statistics `running_mean` and `running_var` are
     constants in `params`: they are given, not estimated, and take no part in the flat vector.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> network = rp.Network([rp.BatchNorm2d(1)])
+    >>> params = network.init(np.random.default_rng(0)) | {"0.running_mean": np.array([5.0])}
+    >>> network.forward(params, np.full((1, 1, 1, 1), 7.0)).round(3)
+    array([[[[2.]]]])
     """
 
     channels: int

@@ -129,6 +129,13 @@ class Residual(Layer):
     Notes
     -----
     The keys of its parameters begin with ``body.`` and ``shortcut.``, body first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Residual([rp.ReLU()]).forward({}, np.array([[-1.0, 2.0]]))
+    array([[-1.,  4.]])
     """
 
     body: list

@@ -69,6 +69,22 @@ class Layer:
         """The output alone."""
         return self.record(params, x)[0]
 
+    def record(self, params: dict, x):
+        """The output and the tape."""
+        raise NotImplementedError
+
+    def push(self, tape, params: dict, dparams: dict, dx):
+        """The tangent of the output, and what `pull_tangent` needs of the tangents."""
+        raise NotImplementedError
+
+    def pull(self, tape, params: dict, delta, want="sum", inner=True):
+        """The gradients of the parameters and the delta of the input."""
+        raise NotImplementedError
+
+    def pull_tangent(self, tape, params: dict, delta, held, dparams: dict, ddelta, want=True, inner=True):
+        """The tangents of what `pull` gives."""
+        raise NotImplementedError
+
     def to_dict(self) -> dict:
         """The layer as plain data: its type and its arguments."""
         return {"type": self.type} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
@@ -97,6 +113,16 @@ class Elementwise(Layer):
     """
 
     bend = None
+
+    @staticmethod
+    def value(x):
+        """The function."""
+        raise NotImplementedError
+
+    @staticmethod
+    def slope(x, y):
+        """Its first derivative at `x`, where its value is `y`."""
+        raise NotImplementedError
 
     def forward(self, params, x):
         return self.value(x)
@@ -127,6 +153,14 @@ class Linear(Layer):
     axes, and `adjoint(tape, t)`, its transpose. Tangents go through the same two maps.
     """
 
+    def apply(self, tape, t):
+        """The map, as it was selected when `tape` was recorded."""
+        raise NotImplementedError
+
+    def adjoint(self, tape, t):
+        """Its transpose."""
+        raise NotImplementedError
+
     def push(self, tape, params, dparams, dx):
         return (None if dx is None else self.apply(tape, dx)), None
 
@@ -152,6 +186,26 @@ class Bilinear(Layer):
     """
 
     spatial = 0
+
+    def lift(self, params: dict, x, tangent=False):
+        """What the weight multiplies; without its constant for tangents."""
+        raise NotImplementedError
+
+    def lower(self, params: dict, u, shape: tuple):
+        """The adjoint of `lift`, for inputs whose samples have `shape`."""
+        raise NotImplementedError
+
+    def product(self, W, u):
+        """The product of a weight and what it multiplies."""
+        raise NotImplementedError
+
+    def input_adjoint(self, W, delta):
+        """The adjoint of the product in `u`."""
+        raise NotImplementedError
+
+    def weight_adjoint(self, delta, u, per_sample=False):
+        """The adjoint of the product in `W`, summed over samples or one for each."""
+        raise NotImplementedError
 
     def record(self, params, x):
         u = self.lift(params, x)

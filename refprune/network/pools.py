@@ -71,6 +71,13 @@ class MaxPool2d(_Pool):
         For (height, width); the stride is the kernel when None.
     padding : int, pair of int, or ((top, bottom), (left, right))
         Every window must still hold a pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.MaxPool2d(2).forward({}, np.array([[[[1.0, 2.0], [3.0, -4.0]]]]))
+    array([[[[3.]]]])
     """
 
     type = "maxpool2d"
@@ -127,6 +134,13 @@ class AvgPool2d(_Pool):
         Every window must still hold a pixel.
     count_padding : bool
         Whether padded zeros count in the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.AvgPool2d(2).forward({}, np.array([[[[1.0, 2.0], [3.0, -4.0]]]]))
+    array([[[[0.5]]]])
     """
 
     count_padding: bool = True
@@ -160,7 +174,15 @@ class AvgPool2d(_Pool):
 
 
 class GlobalAvgPool(Linear):
-    """The mean over all positions of a channel: (samples, channels, 1, 1)."""
+    """The mean over all positions of a channel: (samples, channels, 1, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.GlobalAvgPool().forward({}, np.ones((2, 3, 4, 4))).shape
+    (2, 3, 1, 1)
+    """
 
     type = "globalavgpool"
 
@@ -180,7 +202,15 @@ class GlobalAvgPool(Linear):
 
 
 class Flatten(Linear):
-    """One axis for all of a sample's entries, in C order."""
+    """One axis for all of a sample's entries, in C order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rp.Flatten().forward({}, np.ones((2, 3, 4, 4))).shape
+    (2, 48)
+    """
 
     type = "flatten"
 
