@@ -1,0 +1,235 @@
+r"""The reconstruction of a layer: how far another weight moves its output and what comes after it.
+
+Model: :math:`F(V) = \sum_{j=0}^{K} \| y_j(V) - t_j \|^2`, the sum over entries and the mean over samples, where
+:math:`y_0` is the layer's output and the others are those of later operations.
+Solution: one chain of layers for all terms: where an output is compared, what it adds to F joins the delta of the
+backward pass (`refprune.network.captured`); products with the Hessian by the R-operator through the same chain.
+Source: Lucas & Mazumder 2024 (SNOWS), equation of the K-step reconstruction.
+"""
+
+from math import prod
+
+from refprune.arrays import Array, astype, cast, concat, eye, integer, namespace, real, swap
+
+from . import captured, chain
+from .activations import GELU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
+from .bilinear import Conv2d, Dense
+from .dicts import TYPES
+from .point import NUMBERS, parts
+
+OPERATIONS = tuple(layer.type for layer in (Dense, Conv2d, ReLU, ReLU6, Tanh, Sigmoid, GELU, SiLU, Softplus))
+REDUCTIONS = ("samples", "sum", "entries")
+DIRECTIONS = 64  # that `hessian` sends through the layers at once
+
+
+class Reconstruction:
+    r"""How far a layer's new weight V moves what the network computes: its own output and those after it.
+
+    .. math:: F(V) = \sum_{j=0}^{K} \frac1N \sum_{s=1}^{N} \| y_j(x_s; V) - t_j(x_s) \|^2
+
+    over the flat V (d,) of one weight. :math:`y_0` is the layer's own output and :math:`y_1, \dots, y_K` are the
+    outputs of the next K operations (dense layers, convolutions, activations) that it reaches; :math:`t_j` are
+    the same outputs with the weight that is in `params`. Everything else stays (Lucas & Mazumder 2024, SNOWS).
+
+    Parameters
+    ----------
+    network : Network
+    params : dict of arrays
+    inputs : array, shape (samples, ...)
+        Of the network.
+    layer : int or str
+        The index in ``network.layers``, or a key such as ``"3.body.0"``, of a Dense or Conv2d.
+    horizon : int, optional
+        K; the network may end before. None goes to its end.
+    dense : dict of arrays, optional
+        Parameters of the network that gives the targets, when its layers before this one are not those of
+        `params`, for example not yet pruned. Without it: `params`.
+    operations : tuple of str, optional
+        The types of layers that count, by their names in the plain-data form.
+    reduction : str
+        ``"samples"``: as above; ``"sum"`` without 1/N; ``"entries"``: the mean over all entries of each output.
+
+    Attributes
+    ----------
+    weight : array, shape (d,)
+        The flat weight in `params`.
+    captured : tuple of str
+        The keys of the layers whose outputs are compared, the layer's own first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments that do not fit; NaN or Inf; a layer that is no Dense or Conv2d of the network.
+
+    Notes
+    -----
+    The derivatives are those of one chain: where an output is compared, :math:`2 (y_j - t_j) / N` joins the delta
+    of the backward pass, see `refprune.network.captured`. The part of the network before the layer is run once.
+    With K = 0 and without groups F is twice the objective of the layer's `LayerProblem` (times the output
+    positions of a convolution, which its Gram divides by). When only ReLU and layers linear in their input come
+    after, every :math:`y_j` is piecewise linear in V: away from kinks the Hessian is the Gauss-Newton matrix.
+    Cost, with the layers from this one to the last that is compared: as for `NetworkLoss`. Memory: the inputs
+    and the targets of these layers for all samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> network = rp.Network([rp.Dense(2, 1, bias=False), rp.ReLU()])
+    >>> params, x = {"0.weight": np.array([[1.0, 2.0]])}, np.array([[1.0, 1.0], [1.0, -1.0]])
+    >>> objective = rp.Reconstruction(network, params, x, layer=0, horizon=1)
+    >>> objective.captured
+    ('0', '1')
+    >>> float(objective.value(np.array([1.0, 0.0])))  # outputs 1, 1 for 3, -1; after ReLU 1, 1 for 3, 0
+    6.5
+    >>> objective.gradient(objective.weight)
+    array([0., 0.])
+    """
+
+    def __init__(
+        self,
+        network,
+        params: dict,
+        inputs: Array,
+        layer: int | str,
+        horizon: int | None = 0,
+        dense: dict | None = None,
+        operations: tuple[str, ...] | None = None,
+        reduction: str = "samples",
+    ):
+        params, x = network.ready(params, inputs)
+        self._key = key = _key(network, layer)
+        types = OPERATIONS if operations is None else _types(operations)
+        found = captured.reached(network.layers, key.split("."), types)
+        self.captured = tuple(found if horizon is None else found[: 1 + integer("horizon", horizon, least=0)])
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"need reduction in {', '.join(REDUCTIONS)}; got {reduction!r}")
+        first, last = int(key.partition(".")[0]), max(int(found.partition(".")[0]) for found in self.captured)
+        self._tail = network.layers[first : last + 1]
+        self._params = {
+            _moved(name, -first): value for name, value in params.items() if first <= _top(name) <= last
+        }
+        self._name, self._shape = _moved(f"{key}.weight", -first), network.shapes[f"{key}.weight"]
+        self.weight = namespace(x).reshape(self._params[self._name], (prod(self._shape),)) + 0
+        self._inputs, targets = _traced(network, params, x, first, self.captured)
+        if dense is not None:
+            _, targets = _traced(network, *network.ready(dense, inputs), first, self.captured)
+            namespace(x, *targets.values())
+        self._targets = {_moved(name, -first): value for name, value in targets.items()}
+        self._scales = {name: _scale(target, reduction) for name, target in self._targets.items()}
+        self._held = chain.held(self._tail, tuple(self._inputs.shape[1:]))
+
+    def _parts(self, w, lead=1):
+        """Yield (params, inputs, targets) at `w` for some samples after the others."""
+        real("w", w, shape=(self.weight.shape[0],))
+        arrays = (self._inputs, *self._params.values(), *self._targets.values())
+        w, x, *rest = cast(w, *arrays)
+        params = dict(zip(self._params, rest)) | {self._name: namespace(w).reshape(w, self._shape)}
+        targets = dict(zip(self._targets, rest[len(self._params) :]))
+        step = max(1, NUMBERS // max(1, lead * self._held))
+        for start in range(0, x.shape[0], step):
+            part = slice(start, start + step)
+            yield params, x[part], {name: target[part] for name, target in targets.items()}
+
+    def value(self, w: Array) -> Array:
+        """F at `w` (d,), a scalar."""
+        total = 0
+        for params, x, targets in self._parts(w):
+            for key, _, _, y in chain.trace(self._tail, params, x):
+                if key in targets:
+                    total = total + self._scales[key] * namespace(y).sum((y - targets[key]) ** 2)
+        return total
+
+    def gradient(self, w: Array) -> Array:
+        """The gradient (d,)."""
+        total = 0
+        for params, x, targets in self._parts(w):
+            f, records = chain.record(captured.wrapped(self._tail, targets, self._scales), params, x)
+            _, delta = chain.pull(records[1:], 0 * f, None)  # no weight but the first layer's is asked for
+            found, _ = chain.pull(records[:1], delta, inner=False)
+            total = total + found[self._name]
+        return namespace(total).reshape(total, (self.weight.shape[0],))
+
+    def hvp(self, w: Array, v: Array) -> Array:
+        """The Hessian at `w` times `v`, (d,) or (directions, d), by the R-operator."""
+        return self._product(w, v, False)
+
+    def gauss_newton_product(self, w: Array, v: Array) -> Array:
+        r"""The Gauss-Newton matrix :math:`2 \sum_j J_j^T J_j / N` at `w` times `v`, (d,) or (directions, d)."""
+        return self._product(w, v, True)
+
+    def _product(self, w, v, gauss_newton):
+        real("v", v, ndim=(1, 2))
+        d, lead, total = self.weight.shape[0], tuple(v.shape[:-1]), 0
+        if v.shape[-1] != d:
+            raise ValueError(f"need v of shape ({d},) or (directions, {d}); got {tuple(v.shape)}")
+        for params, x, targets in self._parts(w, prod(lead)):
+            # the Gauss-Newton matrix is the Hessian of an F whose targets are reached
+            targets = dict.fromkeys(targets) if gauss_newton else targets
+            f, records = chain.record(captured.wrapped(self._tail, targets, self._scales), params, x)
+            chain.pull(records, 0 * f, None, inner=False, keep=True)
+            directions = {self._name: namespace(x, v).reshape(astype(v, x.dtype), (*lead, *self._shape))}
+            _, held = chain.push(records, directions, None)
+            found, _ = chain.pull_tangent(records, held, directions, None, want="0", inner=False)
+            total = total + found[self._name]
+        return namespace(total).reshape(total, (*lead, d))
+
+    def hessian(self, w: Array) -> Array:
+        """The Hessian at `w`, (d, d): a product with every unit vector."""
+        directions = eye(self.weight.shape[0], w)
+        pieces = [
+            self.hvp(w, directions[start : start + DIRECTIONS]) for start in range(0, w.shape[0], DIRECTIONS)
+        ]
+        H = concat(pieces, axis=0)
+        return (H + swap(H)) / 2
+
+
+def _key(network, layer):
+    """The key of a Dense or Conv2d, from its key or its index in the list of layers."""
+    key = (
+        layer
+        if isinstance(layer, str)
+        else str(integer("layer", layer, least=0, most=len(network.layers) - 1))
+    )
+    if f"{key}.weight" not in network.prunable:
+        keys = ", ".join(name.removesuffix(".weight") for name in network.prunable)
+        raise ValueError(f"need layer to be a Dense or Conv2d, one of {keys}; got {layer!r}")
+    return key
+
+
+def _types(operations):
+    """`operations` when they are types of layers."""
+    if not isinstance(operations, (tuple, list)):
+        raise TypeError(f"need operations to be a tuple of types; got {operations!r}")
+    for name in operations:
+        if name not in TYPES:
+            raise ValueError(f"need operations among {', '.join(TYPES)}; got {name!r}")
+    return tuple(operations)
+
+
+def _top(name):
+    """The index in the list of layers of what is called `name`."""
+    return int(name.partition(".")[0])
+
+
+def _moved(name, by):
+    """The name with its first index moved."""
+    n, dot, rest = name.partition(".")
+    return f"{int(n) + by}{dot}{rest}"
+
+
+def _traced(network, params, x, first, keys):
+    """The inputs of layer `first` and the outputs of the layers `keys`, for all samples."""
+    inputs, outputs, last = [], {key: [] for key in keys}, max(map(_top, keys))
+    for part in parts(network, x):
+        for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part]):
+            if key == str(first):
+                inputs.append(u + 0)
+            if key in outputs:
+                outputs[key].append(y)
+    return concat(inputs, axis=0), {key: concat(found, axis=0) for key, found in outputs.items()}
+
+
+def _scale(target, reduction):
+    """The factor of the squared distance to `target` (samples, ...)."""
+    return {"samples": 1 / target.shape[0], "sum": 1.0, "entries": 1 / prod(target.shape)}[reduction]
