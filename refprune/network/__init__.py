@@ -2,7 +2,7 @@
 
 A layer is of one of three kinds (`kinds`), and its kind supplies the second-order rules once: *bilinear* in
 parameters and input (`bilinear`), *elementwise* (`activations`), *linear or selecting* (`pools`). `chain` runs
-layers one after the other and holds Residual; `derivatives` and `matrices` are methods of `Network`. `presets`,
+layers one after the other and holds Residual; `derivatives`, `matrices` and `outer_products` are methods of `Network`. `presets`,
 `training` and `saving` make, train and keep networks; `objectives` are for optimisers.
 """
 

@@ -5,7 +5,7 @@ from math import prod
 from refprune.arrays import Array, cast, concat, library, namespace, real
 from refprune.unfold import rows
 
-from . import chain, derivatives, initial, matrices
+from . import chain, derivatives, initial, matrices, outer_products
 from .dicts import from_dicts
 from .point import parts
 
@@ -197,6 +197,6 @@ class Network:
     per_sample_gradients = derivatives.per_sample_gradients
     hessian = matrices.hessian
     hessian_diagonal = matrices.hessian_diagonal
-    gauss_newton = matrices.gauss_newton
-    empirical_fisher = matrices.empirical_fisher
-    model_fisher = matrices.model_fisher
+    gauss_newton = outer_products.gauss_newton
+    empirical_fisher = outer_products.empirical_fisher
+    model_fisher = outer_products.model_fisher
