@@ -2,8 +2,8 @@
 
 A layer is of one of three kinds (`kinds`), and its kind supplies the second-order rules once: *bilinear* in
 parameters and input (`bilinear`), *elementwise* (`activations`), *linear or selecting* (`pools`). `chain` runs
-layers one after the other and holds Residual; `derivatives`, `matrices` and `outer_products` are methods of `Network`. `presets`,
-`training` and `saving` make, train and keep networks; `objectives` are for optimisers.
+layers one after the other and holds Residual; `derivatives`, `matrices` and `outer_products` hold methods of
+`Network`. `presets`, `training` and `saving` make, train and keep networks; `objectives` are for optimisers.
 """
 
 from .activations import GELU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
