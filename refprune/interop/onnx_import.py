@@ -39,8 +39,9 @@ def from_onnx(
     -------
     network : Network
     params : dict of str to numpy.ndarray
-        Keyed by the layer's place (`"0.weight"`, `"3.body.0.weight"`), bit for bit as stored; a weight that
-        the file holds transposed, or scales (`alpha` of Gemm), is transposed or scaled.
+        Keyed by the layer's place (`"0.weight"`, `"3.body.0.weight"`), in the flat order and running
+        statistics last, bit for bit as stored; a weight that the file holds transposed, or scales (`alpha` of
+        Gemm), is transposed or scaled.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def from_onnx(
         raise ValueError(f'need dtype "float32", "float64" or None; got {dtype!r}')
     found = read(File(model, output), dtype)
     network = Network.from_dicts(found.layers)
-    return network, found.params
+    return network, {name: found.params[name] for name in (*network.shapes, *network.constants)}
 
 
 def read(file, dtype=None) -> Assembled:
