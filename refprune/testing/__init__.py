@@ -9,6 +9,7 @@ from .contract import Contract
 from .contracts import contracts
 from .judge import assert_pruned, verify
 from .killmatrix import KillMatrix, kill_matrix
+from .operators import Operator
 from .report import Record, Report
 from .running import replay_cases, run
 from .verdict import Check, Verdict
@@ -17,6 +18,7 @@ __all__ = [
     "Check",
     "Contract",
     "KillMatrix",
+    "Operator",
     "Record",
     "Report",
     "Verdict",

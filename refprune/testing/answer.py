@@ -25,6 +25,7 @@ class Answer:
     objective: float | None = None
     order: np.ndarray | None = None
     saliencies: np.ndarray | None = None
+    products: int | None = None  # how often the call asked for a product, where somebody counted
 
 
 def read(raw, returns) -> Answer:

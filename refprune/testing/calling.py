@@ -11,6 +11,7 @@ import numpy as np
 
 from refprune.testing import kinds, wire
 from refprune.testing.loading import one_line, where
+from refprune.testing.operators import Operator
 
 PARTS = ("weight", "mask", "objective", "order")
 
@@ -35,21 +36,23 @@ def perform(function, problem, calls, kind, spare=()):
     Returns
     -------
     dict
-        `kind` ("answer" or "error"), `answers` (a tree per call), `error`, `mutated`, `aliased`, `wrong_kind`
-        and `seconds`, all builtins.
+        `kind` ("answer" or "error"), `answers` (a tree per call), `products` (of operators, per call), `error`,
+        `mutated`, `aliased`, `wrong_kind` and `seconds`, all builtins.
     """
     given = {name: kinds.tree_to_kind(value, kind) for name, value in problem.items()}
     before = {name: kinds.state(problem[name], value) for name, value in given.items()}
     args, named = _bind(function, given)
-    reply = {"kind": "answer", "answers": [], "error": None, "aliased": [], "wrong_kind": []}
+    reply = {"kind": "answer", "answers": [], "products": [], "error": None, "aliased": [], "wrong_kind": []}
+    operators = [value for value in given.values() if isinstance(value, Operator)]
     start = time.perf_counter()
     seconds = 0.0
     try:
         for _ in range(calls):
-            start = time.perf_counter()
+            start, before_call = time.perf_counter(), _products(operators)
             raw = function(*args, **named)
             seconds += time.perf_counter() - start
             start = None
+            reply["products"].append(_products(operators) - before_call)
             _read(raw, kind, given, reply)
     except spare:
         raise
@@ -59,6 +62,10 @@ def perform(function, problem, calls, kind, spare=()):
         reply["error"] = raised(error)
     mutated = [name for name, value in given.items() if kinds.state(problem[name], value) != before[name]]
     return {**reply, "mutated": mutated, "seconds": seconds}
+
+
+def _products(operators):
+    return sum(operator.products for operator in operators)
 
 
 def raised(error):

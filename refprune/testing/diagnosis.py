@@ -6,6 +6,7 @@ import numpy as np
 
 from .answer import Unreadable, read
 from .bounds import SOLVE
+from .operators import Operator
 
 DIAGNOSED = 25  # failing answers that the known mistakes are tried on
 ENOUGH = 3  # entries pruned, and entries kept, below which one answer tells nothing
@@ -67,7 +68,7 @@ def _wide(value):
         return [_wide(item) for item in value]
     if isinstance(value, np.ndarray):
         return np.array(value, dtype=float if value.dtype.kind == "f" else value.dtype)
-    return value
+    return Operator(_wide(value.matrix)) if isinstance(value, Operator) else value
 
 
 def _copy(value):
@@ -75,6 +76,8 @@ def _copy(value):
         return {name: _copy(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_copy(item) for item in value]
+    if isinstance(value, Operator):
+        return Operator(value.matrix.copy())
     return value.copy() if isinstance(value, np.ndarray) else value
 
 

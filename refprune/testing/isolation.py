@@ -39,6 +39,8 @@ class Outcome:
         Returned arrays of another kind than asked, by place and type, e.g. "answer[1] (numpy.ndarray)".
     seconds : float
         Time inside the implementation; the limit for a timeout.
+    products : tuple of int
+        For each call that returned, how often it asked the problem's operators for a product.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Outcome:
     aliased: tuple = ()
     wrong_kind: tuple = ()
     seconds: float = 0.0
+    products: tuple = ()
 
 
 def _outcome(reply):
@@ -57,6 +60,7 @@ def _outcome(reply):
         Raised(*reply["error"]) if reply["error"] else None,
         *(tuple(reply[name]) for name in ("mutated", "aliased", "wrong_kind")),
         reply["seconds"],
+        tuple(reply["products"]),
     )
 
 

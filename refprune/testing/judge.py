@@ -111,8 +111,11 @@ def named(contract, problem) -> dict:
     return {name: problem[name] for name in contract.arguments}
 
 
-def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=()):
-    """(checks, view, the answer as read or None). `raw` may be an exception or a text that stands for one."""
+def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=(), products=None):
+    """(checks, view, the answer as read or None). `raw` may be an exception or a text that stands for one.
+
+    `products` is how often the call asked the problem's operators for a product, where that was counted.
+    """
     view = contract.view(problem, claims)
     if isinstance(raw, BaseException):
         checks = _refused(contract, view, raw)
@@ -129,6 +132,7 @@ def judge(contract, problem, raw, claims, aliased=(), mutated=(), wrong_kind=())
         return [*checks, Check(REFUSES.name, "pass", explanation=f"NaN where {view.reason}")], view, None
     try:
         answer = read(raw, contract.returns)
+        answer.products = products
         if wrong_kind:
             raise Unreadable(f"{', '.join(map(str, wrong_kind))} is of another array kind than the inputs")
         if aliased and not inplace and np.asarray(problem[contract.arguments[0]], dtype=object).size:

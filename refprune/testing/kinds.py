@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from refprune.testing.operators import Operator
 from refprune.testing.wire import Foreign, encode, foreign, type_name
 
 KINDS = ("numpy", "torch", "jax", "cupy")
@@ -58,14 +59,16 @@ def to_kind(array, kind):
 
 
 def tree_to_kind(value, kind):
-    """`to_kind` on every array inside lists, tuples and mappings; the rest is passed through."""
+    """`to_kind` on every array inside lists, tuples, mappings and operators; the rest is passed through."""
     if isinstance(value, np.ndarray):
         return to_kind(value, kind)
     return _map(value, lambda item: tree_to_kind(item, kind))
 
 
 def _map(value, function):
-    """`function` on the items of a list, tuple or mapping, which stays one; anything else is returned."""
+    """`function` on the items of a list, tuple, mapping or operator, which stays one; the rest is returned."""
+    if isinstance(value, Operator):
+        return Operator(function(value.matrix))
     if isinstance(value, dict):
         return {key: function(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -123,7 +126,9 @@ def plain_type(value, kind):
 
 
 def leaves(value):
-    """The arrays of any kind inside lists, tuples and mappings, in order."""
+    """The arrays of any kind inside lists, tuples, mappings and operators, in order."""
+    if isinstance(value, Operator):
+        return [value.matrix]
     if kind_of(value) is not None:
         return [value]
     if isinstance(value, dict):

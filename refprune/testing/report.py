@@ -5,14 +5,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .operators import Operator
 from .verdict import worst
 
 UNDECIDED_SHARE = 0.01
-PACKAGES = {
-    "torch": ("torch", "torch.from_numpy(x)"),
-    "jax": ("jax", "jax.numpy.asarray(x)"),
-    "cupy": ("cupy", "cupy.asarray(x)"),
-}
 
 
 @dataclass(frozen=True)
@@ -100,13 +96,10 @@ class Report:
         lines = ["problem = {"]
         lines += [f"    {name!r}: {_literal(value)}," for name, value in self.smallest.items()]
         lines.append("}")
-        package = PACKAGES.get(self.settings["arrays"])
-        if package is None:
-            answer = "implementation(*problem.values())"
-        else:
-            module, convert = package
-            lines.append(f"import {module}")
-            lines.append(f"given = [{convert} if hasattr(x, 'dtype') else x for x in problem.values()]")
+        answer, arrays = "implementation(*problem.values())", self.settings["arrays"]
+        if arrays != "numpy":
+            lines.append("from refprune.testing.kinds import tree_to_kind")
+            lines.append(f"given = tree_to_kind(list(problem.values()), {arrays!r})")
             answer = "implementation(*given)"
         lines.append(f"testing.assert_pruned({self.contract!r}, problem, {answer})")
         return "\n".join(lines)
@@ -157,6 +150,8 @@ def _literal(value):
         return "{" + ", ".join(f"{name!r}: {_literal(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_literal(item) for item in value) + "]"
+    if isinstance(value, Operator):
+        return f"testing.Operator({_literal(value.matrix)})"
     if isinstance(value, np.ndarray):
         numbers = np.array2string(
             value, separator=", ", threshold=10**6, max_line_width=10**6, floatmode="unique"
@@ -177,6 +172,8 @@ def _plain(value):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, Operator):
+        return {"operator": _plain(value.matrix)}
     if isinstance(value, np.ndarray):
         data = [x if not isinstance(x, float) or np.isfinite(x) else str(x) for x in value.ravel().tolist()]
         return {"dtype": value.dtype.name, "shape": list(value.shape), "data": data}

@@ -65,7 +65,14 @@ class Session:
             self.crashes += 1
         raw = outcome.answers[0] if outcome.answers else Refusal(_said(outcome))
         checks, view, answer = judge(
-            self.contract, problem, raw, self.claims, outcome.aliased, outcome.mutated, outcome.wrong_kind
+            self.contract,
+            problem,
+            raw,
+            self.claims,
+            outcome.aliased,
+            outcome.mutated,
+            outcome.wrong_kind,
+            outcome.products[0] if outcome.products else None,
         )
         if outcome.kind in ("timeout", "crash", "flood"):  # never the right answer, not even to bad input
             checks = [Check(ANSWERS.name, "fail", explanation=_said(outcome))]
@@ -85,7 +92,7 @@ class Session:
             return Check(
                 REPEATABLE.name, "fail", explanation="deterministic is claimed; a second call gave other bits"
             )
-        checks, _, _ = judge(self.contract, problem, second, self.claims)
+        checks, _, _ = judge(self.contract, problem, second, self.claims, products=outcome.products[1])
         bad = [check for check in checks if check.outcome == "fail"]
         if bad:
             text = f"the second call on the same input breaks {bad[0].name}: {bad[0].explanation}"

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from refprune.testing import wire
+from refprune.testing.operators import Operator
 
 ENTRIES = 64  # arrays larger than this are simplified as a whole only
 
@@ -88,19 +89,24 @@ class _Search:
     def arrays(self):
         """(argument, position in its list or mapping or None, array) for every array."""
         for name, value in self.problem.items():
-            if isinstance(value, np.ndarray):
-                yield name, None, value
+            if isinstance(value, (np.ndarray, Operator)):
+                yield name, None, self.array(name, None)
             elif isinstance(value, dict):
                 yield from ((name, key, item) for key, item in value.items() if isinstance(item, np.ndarray))
             elif isinstance(value, list):
                 yield from ((name, i, item) for i, item in enumerate(value) if isinstance(item, np.ndarray))
+
+    def array(self, name, position):
+        """The array at this place; an operator's is its matrix."""
+        value = self.problem[name] if position is None else self.problem[name][position]
+        return value.matrix if isinstance(value, Operator) else value
 
     def replaced(self, changes):
         """Arguments for `attempt` from (argument, position) -> array."""
         out = {}
         for (name, position), array in changes.items():
             if position is None:
-                out[name] = array
+                out[name] = Operator(array) if isinstance(self.problem[name], Operator) else array
             else:
                 out[name] = copy.copy(out.get(name, self.problem[name]))
                 out[name][position] = array
@@ -151,15 +157,13 @@ def _places(search, axis):
 
 def _size(search, places):
     name, position, number = places[0]
-    value = search.problem[name]
-    return (value if position is None else value[position]).shape[number]
+    return search.array(name, position).shape[number]
 
 
 def _without(search, places, drop):
     changes = {}
     for name, position, number in places:
-        value = search.problem[name]
-        array = changes.get((name, position), value if position is None else value[position])
+        array = changes.get((name, position), search.array(name, position))
         changes[name, position] = _like(np.delete(array, list(drop), axis=number), array)
     return changes
 
@@ -239,15 +243,11 @@ def _round(array, bits):
 def _entries(search, name, position, square):
     """One entry after the other; (i, j) and (j, i) together where an array has one axis twice."""
 
-    def current():
-        value = search.problem[name]
-        return value if position is None else value[position]
-
-    for index in np.ndindex(current().shape):
+    for index in np.ndindex(search.array(name, position).shape):
         if square and index[0] > index[1]:
             continue
-        for simpler in _entry(current()[index]):
-            array = current()
+        for simpler in _entry(search.array(name, position)[index]):
+            array = search.array(name, position)
             changed = np.array(array)
             changed[index] = simpler
             if square:

@@ -8,6 +8,7 @@ not apply.
 import numpy as np
 
 from ..patterns import prune_count
+from .operators import Operator
 
 
 def scale(contract, problem, rng):
@@ -23,6 +24,8 @@ def scale(contract, problem, rng):
         ("hessian", 2),
         ("diagonal", 2),
         ("batches", 1),
+        ("matvec", 2),
+        ("b", 1),
     ):
         if name in out:
             factor = 2.0 ** (power * int(rng.choice(powers)))
@@ -169,6 +172,8 @@ def _map(contract, problem, function):
 
 
 def _each(value, function):
+    if isinstance(value, Operator):
+        return Operator(function(value.matrix))
     return [function(item) for item in value] if isinstance(value, list) else function(value)
 
 

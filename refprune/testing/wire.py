@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refprune.testing.operators import Operator
+
 HEADER = struct.Struct("<4sQ")
 MAGIC = b"rfp1"
 DEPTH = 8  # levels of nested lists and mappings in one answer
@@ -98,6 +100,8 @@ class _Encoder:
             return ("complex", value.real, value.imag)
         if kind is Foreign:
             return ("foreign", value.type_name, value.repr)
+        if kind is Operator:
+            return ("operator", self.tree(value.matrix, depth))
         if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
             return _array_tree(value) if value.nbytes <= BYTES else self.other(value, _too_large(value))
         if depth and isinstance(value, (list, tuple, dict)) and self.items + len(value) <= ITEMS:
@@ -137,6 +141,8 @@ def decode(tree):
         return _array(*rest)
     if tag == "dict":
         return {key: decode(item) for key, item in rest[0]}
+    if tag == "operator":
+        return Operator(decode(rest[0]))
     if tag in ("list", "tuple"):
         items = [decode(item) for item in rest[0]]
         return items if tag == "list" else tuple(items)

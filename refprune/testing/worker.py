@@ -61,7 +61,14 @@ def _answer(function, kind, request):
     try:
         return calling.perform(function, wire.decode(request["problem"]), request["calls"], kind)
     except BaseException as error:  # arrays that cannot be made, an answer that cannot be read
-        nothing = {"answers": [], "mutated": [], "aliased": [], "wrong_kind": [], "seconds": 0.0}
+        nothing = {
+            "answers": [],
+            "products": [],
+            "mutated": [],
+            "aliased": [],
+            "wrong_kind": [],
+            "seconds": 0.0,
+        }
         return {"kind": "error", "error": calling.raised(error), **nothing}
 
 
