@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from operator import index
 
 from refprune.arrays import integer, namespace, swap, transpose
 from refprune.unfold import Padding, Sides, Window, fold, patches
@@ -37,8 +38,7 @@ class Dense(Bilinear):
     type = "dense"
 
     def __post_init__(self):
-        integer("inputs", self.inputs, least=1)
-        integer("outputs", self.outputs, least=1)
+        whole(self, "inputs", "outputs")
         flag("bias", self.bias)
 
     def parameters(self):
@@ -48,12 +48,6 @@ class Dense(Bilinear):
         if shape != (self.inputs,):
             raise ValueError(f"need samples of shape ({self.inputs},) for {self}; got {shape}")
         return (self.outputs,)
-
-    def lift(self, params, x, tangent=False):
-        return x
-
-    def lower(self, params, u, shape):
-        return u
 
     def product(self, W, u):
         if W.ndim == 2 and u.ndim == 3:  # one large product instead of one for each direction
@@ -111,15 +105,14 @@ class Conv2d(Bilinear):
     spatial = 2
 
     def __post_init__(self):
-        for name in ("in_channels", "out_channels", "groups"):
-            integer(name, getattr(self, name), least=1)
+        whole(self, "in_channels", "out_channels", "groups")
         if self.in_channels % self.groups or self.out_channels % self.groups:
             channels = f"{self.in_channels} and {self.out_channels}"
             raise ValueError(f"need groups that divide the channels {channels}; got {self.groups}")
         flag("bias", self.bias)
         for name in ("kernel", "stride", "padding", "dilation"):
             freeze(self, name)
-        assert self.window
+        _ = self.window  # raises for what does not fit
 
     @cached_property
     def window(self) -> Window:
@@ -226,7 +219,7 @@ class BatchNorm2d(Bilinear):
     spatial = 2
 
     def __post_init__(self):
-        integer("channels", self.channels, least=1)
+        whole(self, "channels")
         if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)) or not 0 < self.eps < 1:
             raise ValueError(f"need eps in (0, 1); got {self.eps!r}")
 
@@ -273,10 +266,18 @@ def flag(name, value):
         raise TypeError(f"need {name} to be True or False; got {value!r}")
 
 
+def whole(layer, *names):
+    """Keep arguments of a frozen layer as Python's integers; errors for what is none of at least 1."""
+    for name in names:
+        object.__setattr__(layer, name, integer(name, getattr(layer, name), least=1))
+
+
 def freeze(layer, name):
-    """Keep a list argument of a frozen layer as (nested) tuples."""
+    """Keep an argument of a frozen layer as (nested) tuples of Python's integers, where it holds integers."""
 
     def tuples(value):
-        return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value
+        if isinstance(value, (list, tuple)):
+            return tuple(map(tuples, value))
+        return index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
 
     object.__setattr__(layer, name, tuples(getattr(layer, name)))

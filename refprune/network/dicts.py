@@ -14,8 +14,8 @@ LAYERS = (
 TYPES = {layer.type: layer for layer in LAYERS}
 
 
-def from_dicts(dicts: list) -> list:
-    """The layers that `dicts` describe.
+def from_dicts(dicts: list, start: str = "") -> list:
+    """The layers that `dicts` describe; messages name a layer by its key, which begins with `start`.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def from_dicts(dicts: list) -> list:
     """
     if not isinstance(dicts, (list, tuple)):
         raise TypeError(f"need a list of layers; got {type(dicts).__name__}")
-    return [_layer(key, spec) for key, spec in enumerate(dicts)]
+    return [_layer(f"{start}{n}", spec) for n, spec in enumerate(dicts)]
 
 
 def _layer(key, spec):
@@ -40,7 +40,10 @@ def _layer(key, spec):
         if name not in known:
             raise ValueError(f"need arguments of {kind} for layer {key}: {', '.join(known)}; got {name!r}")
     if layer is Residual:
-        rest = {name: None if value is None else from_dicts(value) for name, value in rest.items()}
+        rest = {
+            name: None if value is None else from_dicts(value, f"{key}.{name}.")
+            for name, value in rest.items()
+        }
     try:
         return layer(**rest)
     except TypeError as error:

@@ -175,10 +175,10 @@ class Linear(Layer):
 class Bilinear(Layer):
     r"""`y = W * lift(x) + b`, linear in the weight and (up to a constant) in the input.
 
-    A subclass gives `lift(params, x, tangent=False)` and its adjoint `lower(params, u, shape)`, and three maps of
-    the product `*`: `product(W, u)`, `input_adjoint(W, delta)` and `weight_adjoint(delta, u, per_sample)`;
-    of the two arguments of a map at most one has a leading axis. `spatial` is the number of axes of an output
-    after its channels.
+    A subclass gives three maps of the product `*`: `product(W, u)`, `input_adjoint(W, delta)` and
+    `weight_adjoint(delta, u, per_sample)`; of the two arguments of a map at most one has a leading axis. Where the
+    weight does not multiply the input itself, it also gives `lift(params, x, tangent=False)` and its adjoint
+    `lower(params, u, shape)`. `spatial` is the number of axes of an output after its channels.
 
     With :math:`u` = lift(x) and tangents under dots: :math:`\dot y = \dot W u + W \dot u + \dot b`, backwards
     the gradient of W is :math:`\delta u^T`, with tangent :math:`\dot\delta u^T + \delta \dot u^T`, and that of
@@ -189,11 +189,11 @@ class Bilinear(Layer):
 
     def lift(self, params: dict, x, tangent=False):
         """What the weight multiplies; without its constant for tangents."""
-        raise NotImplementedError
+        return x
 
     def lower(self, params: dict, u, shape: tuple):
         """The adjoint of `lift`, for inputs whose samples have `shape`."""
-        raise NotImplementedError
+        return u
 
     def product(self, W, u):
         """The product of a weight and what it multiplies."""

@@ -22,6 +22,7 @@ from refprune.arrays import (
 )
 
 NAMES = ("cross_entropy", "squared")
+FAR = 1000  # an output this far below the largest has probability 0 in float32 and float64
 
 
 def check(loss, y, samples, shape):
@@ -32,7 +33,7 @@ def check(loss, y, samples, shape):
         real("y", y, shape=(samples, *shape))
         return
     if len(shape) != 1:
-        raise ValueError(f"need outputs (samples, classes) for cross_entropy; got (samples, {shape})")
+        raise ValueError(f"need outputs (samples, classes) for cross_entropy; got samples of shape {shape}")
     library(y, "y")
     if not dtype_name(y.dtype).startswith(("int", "uint")):
         raise TypeError(f"need integer labels in y; got {dtype_name(y.dtype)}")
@@ -47,7 +48,8 @@ def check(loss, y, samples, shape):
 def one_hot(y, like):
     """The labels (samples,) as a boolean (samples, classes) beside the outputs `like`."""
     xp = library(plain(like))
-    return y[:, None] == xp.arange(like.shape[-1], dtype=y.dtype, **device_of(plain(like)))[None, :]
+    y = astype(y, xp.int64)  # small integers may not count to the number of classes
+    return y[:, None] == xp.arange(like.shape[-1], dtype=xp.int64, **device_of(plain(like)))[None, :]
 
 
 def values(loss, f, y):
@@ -55,15 +57,21 @@ def values(loss, f, y):
     xp = namespace(f)
     if loss == "squared":
         return xp.sum(xp.reshape((f - y) ** 2, (f.shape[0], -1)), axis=1) / 2
-    z = f - xp.max(f, axis=1, keepdims=True)
-    picked = xp.sum(xp.where(one_hot(y, f), z, 0 * z), axis=1)
-    return xp.log(xp.sum(xp.exp(z), axis=1)) - picked
+    picked = xp.sum(xp.where(one_hot(y, f), f, full(f.shape, 0, f)), axis=1)
+    return xp.log(xp.sum(xp.exp(_shifted(f)), axis=1)) + (xp.max(f, axis=1) - picked)
+
+
+def _shifted(f):
+    """The outputs less the largest of their sample, cut off where they have no weight: nothing overflows."""
+    xp = namespace(f)
+    top = xp.max(f, axis=-1, keepdims=True)
+    return 2 * xp.maximum(f / 2 - top / 2, -FAR / 2)
 
 
 def softmax(f):
     """The probabilities (..., classes) of the outputs."""
     xp = namespace(f)
-    e = xp.exp(f - xp.max(f, axis=-1, keepdims=True))
+    e = xp.exp(_shifted(f))
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
