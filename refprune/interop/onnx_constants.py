@@ -51,10 +51,8 @@ def _any_type(array):
 
 def shape_of(op):
     """The output of Shape: the known sizes, and names for the others."""
-    shape = op.shape()
-    op.need(shape is not None, "the shape of its input is not known")
     start, end = op.take(start=0, end=None)
-    return sizes(shape[start:end])
+    return sizes(op.shape[start:end])
 
 
 def sizes(shape):

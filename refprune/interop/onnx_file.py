@@ -25,7 +25,7 @@ class File:
         The initialisers that they read.
     source, result : str
         The input that is no initialiser, and the output.
-    shape : tuple or None
+    shape : tuple
         The input's shape: int where the file states the size, else str.
     dtype : numpy.dtype
         The input's precision.
@@ -117,7 +117,7 @@ def _source(graph, uses, constants):
         raise ValueError(f"need an input of floating-point numbers; got {value.name!r} of {kind}")
     dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(tensor.elem_type)
     if not tensor.HasField("shape"):
-        return value.name, dtype, None
+        raise ValueError(f"need an input with its axes; got {value.name!r} without a shape")
     sizes = enumerate(tensor.shape.dim)
     shape = (d.dim_value if d.HasField("dim_value") else d.dim_param or f"size {n}" for n, d in sizes)
     return value.name, dtype, tuple(shape)

@@ -112,7 +112,7 @@ class _Reader:
     ----------
     known : dict of str to array
         Values that do not depend on the network's input.
-    shapes : dict of str to tuple or None
+    shapes : dict of str to tuple
         Shapes of the values that do.
     nodes : dict of str to Node
         The layers found, by the value that they give.
@@ -163,7 +163,7 @@ class _Reader:
         elif op.word == "Pad":
             sides = pad(op)
             self.pads[op.output] = (self.real(op.inputs[0]), sides)
-            self.shapes[op.output] = padded(op.shape(), sides)
+            self.shapes[op.output] = padded(op.shape, sides)
             self.unfinished[op.output] = op
         elif op.word in ("Add", "Sum"):
             self._sum(op)
@@ -227,7 +227,7 @@ class _Reader:
             )
             output = op.output if count == len(values) - 1 else f"{op.output}, sum {count}"
             self.nodes[output] = Node(op.name, op.word, (total, value), output, ADD)
-            self.shapes[output] = self.shapes[value] if shapes[0] is None else shapes[0]
+            self.shapes[output] = self.shapes[total]
             total = output
         if len(values) == 1:
             self._give(op, total, [])
@@ -246,8 +246,6 @@ class _Reader:
 
 def _may_agree(a, b):
     """Whether two shapes may be equal: sizes that the file does not state may be anything."""
-    if a is None or b is None:
-        return True
     return len(a) == len(b) and all(
         m == n or not isinstance(m, int) or not isinstance(n, int) for m, n in zip(a, b)
     )

@@ -16,8 +16,8 @@ class Operator:
         Its `opset`, the version of the operators, and its `dtype`.
     known : mapping of str to array
         Values that do not depend on the network's input.
-    shapes : mapping of str to tuple or None
-        Shapes of the values that do; an unknown size is a string, an unknown rank None.
+    shapes : mapping of str to tuple
+        Shapes of the values that do; an unknown size is a name.
 
     Attributes
     ----------
@@ -87,24 +87,21 @@ class Operator:
         value = self.constant(place, what)
         return None if value is None else [int(v) for v in np.ravel(value)]
 
-    def shape(self, place=0) -> tuple | None:
-        """The shape of the input at `place`, as far as it is known."""
-        return self._shapes.get(self.inputs[place])
+    @property
+    def shape(self) -> tuple:
+        """The shape of the first input, which depends on the network's; an unknown size is a name."""
+        return self._shapes[self.inputs[0]]
 
     def rank(self, *ranks):
-        """Refuse a first input of another rank than one of `ranks`; an unknown rank may be right."""
-        shape = self.shape()
+        """Refuse a first input of another rank than one of `ranks`."""
         known = {2: "(samples, features)", 4: "(samples, channels, height, width)"}
         wanted = " or ".join(known[rank] for rank in ranks)
-        self.need(shape is None or len(shape) in ranks, f"need an input {wanted}; got shape {shape}")
+        self.need(len(self.shape) in ranks, f"need an input {wanted}; got shape {self.shape}")
 
     def images(self) -> tuple:
         """The (height, width) of the images at the first input, None for a size that is not known."""
         self.rank(4)
-        shape = self.shape()
-        if shape is None:
-            return None, None
-        return tuple(n if isinstance(n, int) else None for n in shape[2:])
+        return tuple(n if isinstance(n, int) else None for n in self.shape[2:])
 
 
 def _text(value):

@@ -9,9 +9,7 @@ NOTHING = []
 def flatten(op):
     """Flatten at axis 1."""
     (axis,) = op.take(axis=1)
-    shape = op.shape()
-    if shape is not None and axis < 0:
-        axis += len(shape)
+    axis += len(op.shape) if axis < 0 else 0
     op.need(axis == 1, f"axis={axis} does not keep the samples apart")
     return FLATTEN
 
@@ -22,8 +20,7 @@ def reshape(op):
     target = list(op.constant_or_shape(1)) if op.is_known(1) else fixed
     op.need(target is not None, "its shape depends on what the network's input holds")
     target = [n if isinstance(n, str) else int(n) for n in target]
-    shape = op.shape()
-    op.need(shape is not None, "the shape of its input is not known")
+    shape = op.shape
     if not zeros:
         op.need(
             all(n != 0 or axis < len(shape) for axis, n in enumerate(target)),
@@ -49,12 +46,10 @@ def squeeze(op):
 
 
 def after(layer, shape):
-    """The shape of a layer's output; an unknown size is a name or a formula, an unknown rank None."""
+    """The shape of a layer's output; an unknown size is a name or a formula."""
     kind = layer["type"]
     if kind == "dense":
-        return (shape[0] if shape else "samples", layer["outputs"])
-    if shape is None:
-        return None
+        return shape[0], layer["outputs"]
     if kind == "residual":
         for inner in layer["body"]:
             shape = after(inner, shape)
@@ -77,8 +72,6 @@ def _product(sizes):
 
 def padded(shape, sides):
     """The shape of images with zeros around them."""
-    if shape is None:
-        return None
     return (*shape[:2], *(_size(n, 1, 1, side, 1) for n, side in zip(shape[2:], sides)))
 
 
