@@ -1,5 +1,7 @@
 """How far the input of a network is from the kinks of ReLU and ReLU6 and from the ties of max pools."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..definitions.derivatives import forward
@@ -7,43 +9,87 @@ from ..definitions.jet_layers import look
 from ..definitions.jet_network import RULES
 
 
-def distances(layers, params, x):
-    """All distances, one array for each layer with kinks, in the order of the forward pass.
+@dataclass(frozen=True)
+class Kinks:
+    """One layer with kinks, at one input.
 
-    Of a ReLU `|z|`, of a ReLU6 the smaller of `|z|` and `|z - 6|`, of a max pool the lead of the winner in each window;
-    infinite where all entries are exactly 0: they are dead, and it does not matter which one wins.
+    Attributes
+    ----------
+    distance : (entries,) array
+        Of a ReLU `|z|`, of a ReLU6 the smaller of `|z|` and `|z - 6|`, of a max pool the lead of the winner in each
+        window; infinite where all entries are exactly 0: they are dead, and it does not matter which one wins.
+    rivals : (entries,) array
+        The same to what comes after it: the other kink of a ReLU6, the third largest of a window.
+    side : (entries,) array of int
+        On which side of its kinks each entry is; which one won.
+    size : float
+        The largest absolute value that came in.
+    """
+
+    distance: np.ndarray
+    rivals: np.ndarray
+    side: np.ndarray
+    size: float
+
+
+def watched(layers, params, x):
+    """(outputs, one `Kinks` for each layer that has kinks, in the order of the forward pass).
 
     >>> layers = [{"type": "dense", "inputs": 1, "outputs": 2, "bias": False}, {"type": "relu"}]
-    >>> distances(layers, {"0.weight": np.array([[2.0], [-1.0]])}, np.array([[3.0]]))
-    [array([6., 3.])]
+    >>> f, found = watched(layers, {"0.weight": np.array([[2.0], [-1.0]])}, np.array([[3.0]]))
+    >>> found[0].distance, found[0].side
+    (array([6., 3.]), array([1, 0]))
     """
     found = []
 
-    def watched(name, measure):
+    def watching(name, measure):
         def rule(layer, own, a, rules):
-            found.append(np.asarray(measure(layer, a.value[0, 0]), float).ravel())
+            found.append(measure(layer, a.value[0, 0]))
             return RULES[name](layer, own, a, rules)
 
         return rule
 
-    watching = {
-        "relu": watched("relu", lambda layer, z: abs(z)),
-        "relu6": watched("relu6", lambda layer, z: np.minimum(abs(z), abs(z - 6))),
-        "maxpool2d": watched("maxpool2d", _lead),
-    }
-    forward(layers, params, x, {**RULES, **watching})
-    return found
+    measures = {"relu": _relu, "relu6": _relu6, "maxpool2d": _maxpool}
+    rules = {**RULES, **{name: watching(name, measure) for name, measure in measures.items()}}
+    return forward(layers, params, x, rules), found
 
 
-def nearest(layers, params, x):
-    """The smallest distance; infinite for a network without kinks."""
-    return min((float(d.min(initial=np.inf)) for d in distances(layers, params, x)), default=np.inf)
+def distances(layers, params, x):
+    """Every distance to a kink, in one array."""
+    return np.concatenate([np.zeros(0), *(found.distance for found in watched(layers, params, x)[1])])
 
 
-def _lead(layer, images):
+def close(found, share):
+    """(entries exactly on a kink, entries and rivals closer than `share` of what came in)."""
+    exact = sum(int((kinks.distance == 0).sum()) for kinks in found)
+    near = sum(
+        int((entry <= share * kinks.size).sum())
+        for kinks in found
+        for entry in (kinks.distance, kinks.rivals)
+    )
+    return exact, near
+
+
+def _size(z):
+    return float(np.abs(z).max(initial=0.0))
+
+
+def _relu(layer, z):
+    z = z.ravel()
+    return Kinks(abs(z), np.full(z.size, np.inf), (z > 0).astype(int), _size(z))
+
+
+def _relu6(layer, z):
+    z = z.ravel()
+    both = np.sort([abs(z), abs(z - 6)], axis=0)
+    return Kinks(*both, (z > 0).astype(int) + (z > 6), _size(z))
+
+
+def _maxpool(layer, images):
     seen = look(layer, images, -np.inf)
-    seen = np.sort(np.moveaxis(seen, (-4, -3), (0, 1)).reshape(-1, seen[..., 0, 0, :, :].size), axis=0)
-    if seen.shape[0] == 1:
-        return np.full(seen.shape[1], np.inf)
-    dead = (seen[-1] == 0) & (seen[-2] == 0)
-    return np.where(dead, np.inf, seen[-1] - seen[-2])
+    seen = np.moveaxis(seen, (-4, -3), (0, 1)).reshape(-1, seen[..., 0, 0, :, :].size)
+    padding = np.full((2, seen.shape[1]), -np.inf)
+    third, second, first = np.sort(np.concatenate([padding, seen]), axis=0)[-3:]
+    dead = (first == 0) & (second == 0)
+    leads = [np.where(dead, np.inf, first - other) for other in (second, third)]
+    return Kinks(*leads, np.where(dead, 0, np.argmax(seen, axis=0)), _size(images))

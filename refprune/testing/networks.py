@@ -27,7 +27,8 @@ def problem(rng, flag=None, dtype="float64", loss=None, architecture=None, exten
     ----------
     rng : numpy.random.Generator
     flag : str, optional
-        A named edge case, see ``FLAGS``, or what an architecture of the palette is flagged with.
+        A named edge case of the numbers, or what an architecture of the palette is flagged with; any other name
+        changes nothing.
     dtype : str
         Of the parameters and samples.
     loss : {"cross_entropy", "squared"}, optional
@@ -44,9 +45,11 @@ def problem(rng, flag=None, dtype="float64", loss=None, architecture=None, exten
 
     Examples
     --------
-    >>> found = problem(np.random.default_rng(0), "Residual")
-    >>> [layer["type"] for layer in found["layers"]][:3], found["x"].shape
-    (['dense', 'relu', 'residual'], (3, 3))
+    >>> found = problem(np.random.default_rng(0), "ConvStride")
+    >>> [layer["type"] for layer in found["layers"]]
+    ['conv2d', 'gelu', 'avgpool2d', 'flatten', 'dense']
+    >>> found["x"].shape, found["loss"]
+    ((2, 1, 6, 5), 'squared')
     """
     loss = _loss(rng, flag, loss)
     for _ in range(DRAWS):
@@ -170,7 +173,7 @@ def _fits(found, flag):
     """Whether the input is far from every kink, or on exactly one; whether the curvature is what is asked for."""
     wide = {name: array.astype(float) for name, array in found["params"].items()}
     x = found["x"].astype(float)
-    measured = np.concatenate([np.zeros(0), *kinks.distances(found["layers"], wide, x)])
+    measured = kinks.distances(found["layers"], wide, x)
     if flag == "Kink":
         return (measured == 0).sum() == 1 and measured[measured > 0].min(initial=np.inf) >= MARGIN
     if measured.min(initial=np.inf) < MARGIN:

@@ -1,0 +1,177 @@
+"""A network problem as the checks read it: float64 numbers, the definition's answer, and what rounding explains."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from ..definitions import derivatives
+from ..definitions.jet_network import rules
+from . import kinks, network_bounds, wire
+from .bounds import INPUT_EPS, arithmetic_eps
+from .network_shapes import parameter_shapes
+from .views import View
+
+LOSSES = ("cross_entropy", "squared")
+SECOND = ("hvp", "hessian")
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The right answers to one problem, and the bound on each entry in units of eps.
+
+    `family` holds the answers for the shares 0, 1/2 and 1 at a kink (see `definitions.jet_network`), or just one
+    answer where there is no kink or none that matters. `open` is True where kinks are too many for one share.
+    """
+
+    family: tuple
+    size: np.ndarray
+    open: bool
+
+
+class NetworkView(View):
+    """Layers, parameters, samples, targets, loss, and a direction for products.
+
+    Attributes
+    ----------
+    quantity : str
+        ``"hvp"``, ``"hessian"``, ``"gauss_newton"`` or ``"per_sample_gradients"``, as in `definitions.derivatives`.
+    call : list
+        The arguments in float64.
+    names : list of str
+        The name of every entry of the flat vector, such as ``"0.weight[2, 1]"``.
+    """
+
+    def __init__(self, problem, claims, quantity):
+        self.quantity = quantity
+        x = problem["x"]
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            super().__init__({"x": np.zeros((0, 0))}, claims, "x")
+            self.expect("error", "x is no array of real floating numbers")
+            return
+        super().__init__(problem, claims, "x")
+        if x.ndim not in (2, 4) or x.size == 0:
+            self.empty = x.ndim in (2, 4) and quantity == "per_sample_gradients"
+            self.expect("error", f"x has shape {x.shape}; samples of at least one number are needed")
+        elif not np.isfinite(x).all():
+            self.expect("error", "x holds NaN or Inf")
+        elif self._need_parameters() and self._need_targets() and self._need_direction():
+            params = {name: np.array(problem["params"][name], float) for name in problem["params"]}
+            y = np.array(problem["y"], float if problem["loss"] == "squared" else np.int64)
+            self.call = [problem["layers"], params, x.astype(float), y, problem["loss"]]
+            self.call += [np.array(problem["v"], float)] if quantity == "hvp" else []
+
+    def _need_parameters(self):
+        try:
+            shapes, self.outputs = parameter_shapes(self.problem["layers"], self.problem["x"].shape[1:])
+        except ValueError as error:
+            self.expect("error", str(error))
+            return False
+        params = self.problem["params"]
+        if not isinstance(params, dict) or set(params) != set(shapes):
+            self.expect("error", f"params are not {', '.join(shapes)}")
+            return False
+        for name, shape in shapes.items():
+            self._need(f"params[{name!r}]", params[name], shape)
+        trainable = [name for name in params if "running" not in name]
+        self.names = [f"{name}{list(at)}" for name in trainable for at in np.ndindex(shapes[name])]
+        return self.expects == "answer"
+
+    def _need_targets(self):
+        y, loss, samples = self.problem["y"], self.problem["loss"], self.problem["x"].shape[0]
+        if loss == "squared":
+            return self._need("y", y, (samples, *self.outputs))
+        if loss != "cross_entropy":
+            self.expect("error", f"loss is {loss!r}; one of {', '.join(LOSSES)} is needed")
+        elif len(self.outputs) != 1:
+            self.expect("error", f"the outputs of a sample have the shape {self.outputs}; classes are needed")
+        elif not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.shape != (samples,):
+            self.expect("error", f"y is no array of {samples} integer labels")
+        elif y.min() < 0 or y.max() >= self.outputs[0]:
+            self.expect(
+                "error", f"y holds labels from {y.min()} to {y.max()}; 0 to {self.outputs[0] - 1} are classes"
+            )
+        return self.expects == "answer"
+
+    def _need_direction(self):
+        return self.quantity != "hvp" or self._need("v", self.problem["v"], (len(self.names),))
+
+    def _need(self, name, array, shape):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            self.expect("error", f"{name} is no array of real floating numbers")
+        elif array.shape != tuple(shape):
+            self.expect("error", f"{name} has shape {array.shape}; {tuple(shape)} is needed")
+        elif not np.isfinite(array).all():
+            self.expect("error", f"{name} holds NaN or Inf")
+        return self.expects == "answer"
+
+    @property
+    def shape(self):
+        """Of the answer."""
+        d = len(self.names)
+        return {"hvp": (d,), "per_sample_gradients": (self.call[2].shape[0], d)}.get(self.quantity, (d, d))
+
+    @cached_property
+    def solved(self):
+        """The right answers; remembered for the next view of the same problem."""
+        return _solved(self.quantity, self.roundings * self.eps, wire.pack(wire.encode(self.call)))
+
+    @property
+    def roundings(self):
+        """c of the bound."""
+        return network_bounds.roundings(self.call[1], self.call[2])
+
+    @property
+    def right(self):
+        """The definition's answer."""
+        return self.solved.family[0]
+
+    @cached_property
+    def allowed(self):
+        """What rounding explains at each entry: of the arithmetic, of claimed inputs, of storing the answer."""
+        eps_in = INPUT_EPS.get(self.claims.get("input_precision"), 0.0)
+        eps = max(arithmetic_eps(d, {}) for d in (self.dtype, self.claims.get("dtype", self.dtype)))
+        products = 2 + 2 * sum(
+            array.ndim > 1 for array in self.call[1].values()
+        )  # along a path, there and back
+        share = self.roundings * eps + 4 * products * eps_in
+        return share * self.solved.size + self.store_eps * np.abs(self.right) + np.finfo(self.dtype).tiny
+
+    def same(self, a, b, factor):
+        """Whether two answers differ by at most `factor` bounds; of answers that are too large, by as much more."""
+        grown = max(
+            1.0, *(np.abs(answer).max() / self.solved.size.max() for answer in (a, b)) if a.size else ()
+        )
+        return bool((np.abs(a - b) <= factor * grown * self.allowed).all())
+
+
+@lru_cache(maxsize=512)
+def _solved(quantity, share, packed):
+    call = wire.decode(wire.unpack(packed[wire.HEADER.size :]))
+    define = getattr(derivatives, quantity)
+    family, size = (define(*call),), _sizes(quantity, *call)
+    exact, near = kinks.close(kinks.watched(*call[:3])[1], 10 * share)
+    if exact:
+        others = tuple(define(*call, rules(s)) for s in (0.5, 1))
+        if any((np.abs(other - family[0]) > share * size).any() for other in others):
+            family += others
+        else:
+            near -= exact
+    return Solved(family, size, near > 1 or near > exact)
+
+
+def _sizes(quantity, layers, params, x, y, loss, v=None):
+    """The definition on absolute values (see `network_bounds`)."""
+    d = sum(array.size for name, array in params.items() if "running" not in name)
+    every, none = np.eye(d), np.zeros((0, d))
+    right = {"hvp": v[None] if v is not None else none, "hessian": every}.get(quantity, none)
+    f, F = network_bounds.output_sizes(layers, params, x, every, right)
+    g = network_bounds.slope_sizes(f, F.value[0, 0], y, loss)
+    if quantity == "per_sample_gradients":
+        return (g * F.left[:, 0]).sum(-1).T
+    S = network_bounds.curvature_sizes(f, F.value[0, 0], loss)
+    if quantity == "gauss_newton":
+        J = F.left[:, 0]
+        return J.reshape(d, -1) @ (S @ J[..., None])[..., 0].reshape(d, -1).T / len(x)
+    size = (F.left * (S @ F.right[..., None])[..., 0] + g * F.both).sum((-2, -1)) / len(x)
+    return size[:, 0] if quantity == "hvp" else size
