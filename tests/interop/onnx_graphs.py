@@ -17,8 +17,11 @@ def node(operator, inputs, output, **attributes):
     return helper.make_node(operator, read, output.split(), name=f"node {output}", **attributes)
 
 
-def model(nodes, shape, constants=None, output="y", opset=17, element=FLOAT, also_inputs=()):
-    """A model with the input x of `shape` and initialisers."""
+def model(nodes, shape, constants=None, output="y", opset=17, element=FLOAT, also_inputs=(), functions=()):
+    """A model with the input x of `shape` and initialisers, which old files have to list as inputs too."""
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(f.domain, 1) for f in functions)]
+    ir_version = helper.find_min_ir_version_for(imports[:1])
+    also_inputs = constants or () if ir_version < 4 else also_inputs
     tensors = [numpy_helper.from_array(np.asarray(a), name) for name, a in (constants or {}).items()]
     first = [helper.make_tensor_value_info("x", element, shape)]
     first += [
@@ -26,10 +29,7 @@ def model(nodes, shape, constants=None, output="y", opset=17, element=FLOAT, als
     ]
     last = [helper.make_tensor_value_info(name, element, None) for name in output.split()]
     graph = helper.make_graph(nodes, "graph", first, last, tensors)
-    imports = [helper.make_opsetid("", opset)]
-    found = helper.make_model(
-        graph, opset_imports=imports, ir_version=helper.find_min_ir_version_for(imports)
-    )
+    found = helper.make_model(graph, opset_imports=imports, ir_version=ir_version, functions=functions)
     ranks = onnx.shape_inference.infer_shapes(found)  # the checker wants an output with a shape
     for value, other in zip(found.graph.output, ranks.graph.output):
         value.CopyFrom(other)
@@ -50,7 +50,7 @@ def types(network):
 def _type(layer):
     if layer["type"] != "residual":
         return layer["type"]
-    return [[one["type"] for one in layer[name] or []] for name in ("body", "shortcut")]
+    return [[one["type"] for one in layer.get(name) or []] for name in ("body", "shortcut")]
 
 
 def agrees(graph, x, expected=None):
