@@ -4,6 +4,7 @@ The R-operator (Pearlmutter, 1994, *Fast exact multiplication by the Hessian*) a
 exact Hessian-vector products: 8 products with a layer's weight instead of the gradient's 3.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,38 +34,41 @@ class Record:
     delta: Any = field(default=None)
 
 
-def own(params: dict, key: str) -> dict:
-    """The entries of `params` that belong to the layer at `key`, by its own names."""
-    start = f"{key}."
-    return {name[len(start) :]: value for name, value in params.items() if name.startswith(start)}
+def own(params: dict) -> dict[str, dict]:
+    """The entries of `params` by the first part of their names: what belongs to each layer, by its own names."""
+    found = defaultdict(dict)
+    for name, value in params.items():
+        key, _, rest = name.partition(".")
+        found[key][rest] = value
+    return found
 
 
 def forward(layers, params, x):
     """The output alone."""
+    inside = own(params)
     for key, layer in enumerate(layers):
-        x = layer.forward(own(params, str(key)), x)
+        x = layer.forward(inside[str(key)], x)
     return x
 
 
 def record(layers, params, x) -> tuple[Any, list[Record]]:
     """The output, and a record of every layer."""
-    records = []
+    records, inside = [], own(params)
     for key, layer in enumerate(layers):
-        inside = own(params, str(key))
-        x, tape = layer.record(inside, x)
-        records.append(Record(layer, str(key), inside, tape))
+        x, tape = layer.record(inside[str(key)], x)
+        records.append(Record(layer, str(key), inside[str(key)], tape))
     return x, records
 
 
 def trace(layers, params, x, start=""):
     """Yield (key, layer, input, output) for every layer, those inside a residual before the residual itself."""
+    every = own(params)
     for n, layer in enumerate(layers):
-        key, inside = f"{start}{n}", own(params, str(n))
-        y = None
+        key, inside, y = f"{start}{n}", every[str(n)], None
         if isinstance(layer, Residual):
             for name, branch in layer.branches().items():
                 last = x
-                for found in trace(branch, own(inside, name), x, f"{key}.{name}."):
+                for found in trace(branch, own(inside)[name], x, f"{key}.{name}."):
                     yield found
                     last = found[3] if found[0].count(".") == key.count(".") + 2 else last
                 y = add(y, last)
@@ -77,9 +81,9 @@ def trace(layers, params, x, start=""):
 
 def push(records, dparams, dx):
     """The tangent of the output, and what every layer holds for `pull_tangent`."""
-    held = []
+    held, inside = [], own(dparams)
     for r in records:
-        dx, kept = r.layer.push(r.tape, r.params, own(dparams, r.key), dx)
+        dx, kept = r.layer.push(r.tape, r.params, inside[r.key], dx)
         held.append(kept)
     return dx, held
 
@@ -105,13 +109,13 @@ def pull_tangent(records, held, dparams, ddelta, want=True, inner=True) -> tuple
     With `held` None and no directions only `ddelta` is sent down, as `pull` would: the Gauss-Newton product.
     `want` is True for all gradients, False for none, or the key of the one layer whose gradients are asked for.
     """
-    gradients = {}
+    gradients, inside = {}, own(dparams)
     for n in reversed(range(len(records))):
         r = records[n]
         asked, more = want is True or want == r.key, inner or n > 0
         kept = None if held is None else held[n]
         found, ddelta = r.layer.pull_tangent(
-            r.tape, r.params, r.delta, kept, own(dparams, r.key), ddelta, asked, more
+            r.tape, r.params, r.delta, kept, inside[r.key], ddelta, asked, more
         )
         gradients |= {f"{r.key}.{name}": value for name, value in found.items()}
     return gradients, ddelta
@@ -168,19 +172,22 @@ class Residual(Layer):
         return shapes[0]
 
     def held(self, shape):
-        return sum(held(layers, shape) for layers in self.branches().values())
+        return sum(sum(held(layers, shape)) for layers in self.branches().values())
 
     def forward(self, params, x):
-        y = forward(self.body, own(params, "body"), x)
-        return y + (x if self.shortcut is None else forward(self.shortcut, own(params, "shortcut"), x))
+        inside = own(params)
+        y = forward(self.body, inside["body"], x)
+        return y + (x if self.shortcut is None else forward(self.shortcut, inside["shortcut"], x))
 
     def record(self, params, x):
-        parts = {name: record(layers, own(params, name), x) for name, layers in self.branches().items()}
+        inside = own(params)
+        parts = {name: record(layers, inside[name], x) for name, layers in self.branches().items()}
         y = add(*(output for output, _ in parts.values()), x if self.shortcut is None else None)
         return y, {name: records for name, (_, records) in parts.items()}
 
     def push(self, tape, params, dparams, dx):
-        parts = {name: push(records, own(dparams, name), dx) for name, records in tape.items()}
+        inside = own(dparams)
+        parts = {name: push(records, inside[name], dx) for name, records in tape.items()}
         dy = add(*(part for part, _ in parts.values()), dx if self.shortcut is None else None)
         return dy, {name: held for name, (_, held) in parts.items()}
 
@@ -190,8 +197,9 @@ class Residual(Layer):
         return self._joined(parts, delta)
 
     def pull_tangent(self, tape, params, delta, held, dparams, ddelta, want=True, inner=True):
+        inside = own(dparams)
         parts = {
-            name: pull_tangent(records, held and held[name], own(dparams, name), ddelta, want, inner)
+            name: pull_tangent(records, held and held[name], inside[name], ddelta, want, inner)
             for name, records in tape.items()
         }
         return self._joined(parts, ddelta)
@@ -237,10 +245,10 @@ def output_shape(layers, shape, start="") -> tuple:
     return shape
 
 
-def held(layers, shape) -> int:
-    """About how many numbers per sample the derivatives hold on to."""
-    total = 0
+def held(layers, shape) -> list[int]:
+    """About how many numbers per sample the derivatives of each layer hold on to."""
+    found = []
     for layer in layers:
-        total += layer.held(shape)
+        found.append(layer.held(shape))
         shape = layer.output_shape(shape)
-    return total
+    return found

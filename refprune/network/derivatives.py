@@ -44,7 +44,7 @@ def loss(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy")
     params, x = network.ready(params, x)
     losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
     total = 0
-    for part in parts(network, x):
+    for part in parts(network, x, keep=False):
         outputs = chain.forward(network.layers, params, x[part, ...])
         total = total + namespace(outputs).sum(losses.values(loss, outputs, y[part, ...]))
     return total / x.shape[0]

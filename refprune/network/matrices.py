@@ -139,7 +139,7 @@ def _directions(point, key, indices, memory):
     network, samples = point.network, point.outputs.shape[0]
     names = [name for name in network.shapes if name.startswith(f"{key}.")]
     size = sum(prod(network.shapes[name]) for name in names)
-    each = 8 * (3 * samples * chain.held(network.layers, point.shape) + size + network.size)
+    each = 8 * (3 * samples * sum(chain.held(network.layers, point.shape)) + size + network.size)
     step = max(1, min(memory, CACHE) // each, min(LEAST, memory // each))
     for a in range(0, indices.size, step):
         b = min(a + step, indices.size)

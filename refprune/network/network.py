@@ -107,7 +107,7 @@ class Network:
     def forward(self, params: dict, x: Array) -> Array:
         """The outputs (samples, ...). Many samples go through in parts, so memory stays bounded."""
         params, x = self.ready(params, x)
-        outputs = [chain.forward(self.layers, params, x[part, ...]) for part in parts(self, x)]
+        outputs = [chain.forward(self.layers, params, x[part, ...]) for part in parts(self, x, keep=False)]
         return outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
 
     def activations(self, params: dict, x: Array) -> dict:
@@ -186,7 +186,7 @@ class Network:
 
     def held(self, x: Array) -> int:
         """About how many numbers per sample the derivatives hold on to, for samples like those of `x`."""
-        return chain.held(self.layers, tuple(x.shape[1:]))
+        return sum(chain.held(self.layers, tuple(x.shape[1:])))
 
     init = initial.init
     loss = derivatives.loss

@@ -7,9 +7,13 @@ from . import chain, losses
 NUMBERS = 2**20  # held by the derivatives of one part of the samples: 8 MiB in float64, about a cache
 
 
-def parts(network, x, most=NUMBERS):
-    """Slices of the samples of `x`, each small enough that the network holds at most `most` numbers (or one sample)."""
-    step = max(1, most // max(1, network.held(x)))
+def parts(network, x, most=NUMBERS, keep=True):
+    """Slices of the samples of `x`, each small enough that at most `most` numbers are held (or one sample).
+
+    All layers hold their numbers at once when they are kept for derivatives, else one after the other.
+    """
+    numbers = chain.held(network.layers, tuple(x.shape[1:]))
+    step = max(1, most // max(1, sum(numbers) if keep else max(numbers, default=1)))
     return [slice(start, min(start + step, x.shape[0])) for start in range(0, x.shape[0], step)]
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
-from refprune.arrays import astype, dtype_name, from_numpy, library, namespace, plain
+from refprune.arrays import astype, dtype_name, from_numpy, namespace
 from refprune.unfold import Padding, Sides, Window
 
 from .bilinear import flag, freeze, images
@@ -33,7 +33,7 @@ class _Pool(Linear):
     def __post_init__(self):
         for name in ("kernel", "stride", "padding", "dilation"):
             freeze(self, name)
-        assert self.window
+        _ = self.window  # raises for what does not fit
 
     @cached_property
     def window(self) -> Window:
@@ -83,10 +83,8 @@ class MaxPool2d(_Pool):
     type = "maxpool2d"
 
     def _seen(self, x):
-        """The pixels under each kernel entry; padding shows the smallest pixel of all."""
-        xp = library(plain(x))
-        lowest = float(xp.min(plain(x))) if any(map(any, self.window.padding)) and prod(x.shape) else 0
-        padded = self.window.pad(x, lowest)
+        """The pixels under each kernel entry; padding is below every pixel, so that it never ties with one."""
+        padded = self.window.pad(x, -inf)
         return [padded[place] for place in self.window.places(x.shape[-2:])]
 
     def forward(self, params, x):

@@ -117,7 +117,7 @@ class Reconstruction:
             namespace(x, *targets.values())
         self._targets = {_moved(name, -first): value for name, value in targets.items()}
         self._scales = {name: _scale(target, reduction) for name, target in self._targets.items()}
-        self._held = chain.held(self._tail, tuple(self._inputs.shape[1:]))
+        self._held = sum(chain.held(self._tail, tuple(self._inputs.shape[1:])))
 
     def _parts(self, w, lead=1):
         """Yield (params, inputs, targets) at `w` for some samples after the others."""
