@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from agreement import LOSSES, RTOL, difference, ours, types
 
-from refprune.network import Network
 from refprune.network.presets import resnet20
 from refprune.testing.networks import problem
 
@@ -20,9 +20,7 @@ F, func = torch.nn.functional, torch.func
 # forward mode scripts a few formulas when it is first used
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
-RTOL = 1e-12
 COUNT = 200
-LOSSES = ("cross_entropy", "squared")
 ELEMENTWISE = {
     "relu": F.relu,
     "relu6": F.relu6,
@@ -164,39 +162,10 @@ class Reference:
         return {name: answer.numpy() for name, answer in found.items()}
 
 
-def ours(found, v):
-    """The same, by the network's methods."""
-    network = Network.from_dicts(found["layers"])
-    x, y, loss, params = found["x"], found["y"], found["loss"], found["params"]
-    gradient = network.gradient(params, x, y, loss)
-    return {
-        "forward": network.forward(params, x),
-        "loss": network.loss(params, x, y, loss),
-        "gradient": np.concatenate([gradient[name].ravel() for name in network.shapes]),
-        "hvp": network.hvp(params, x, y, v, loss),
-        "hessian": network.hessian(params, x, y, loss),
-        "hessian_diagonal": network.hessian_diagonal(params, x, y, loss),
-        "jacobian": network.jacobian(params, x),
-        "per_sample_gradients": network.per_sample_gradients(params, x, y, loss),
-        "gauss_newton": network.gauss_newton(params, x, y, loss),
-        "gauss_newton_product": network.gauss_newton_product(params, x, y, v, loss),
-        "model_fisher": network.model_fisher(params, x, loss),
-        "empirical_fisher": network.empirical_fisher(params, x, y, loss),
-    }
-
-
 def generated(index):
     """Problem number `index`; the losses take turns."""
     rng = np.random.default_rng(index)
     return problem(rng, loss=LOSSES[index % 2]), rng
-
-
-def difference(found, expected):
-    """The largest difference relative to the largest entry; infinite where 0 is missed or shapes differ."""
-    if found.shape != expected.shape:
-        return np.inf
-    gap, size = abs(found - expected).max(), abs(expected).max()
-    return 0.0 if gap == 0 else gap / size if size else np.inf
 
 
 @pytest.mark.parametrize("index", range(COUNT))
@@ -207,13 +176,6 @@ def test_generated_networks(index):
     expected, mine = reference.answers(torch.from_numpy(v)), ours(found, v)
     gaps = {name: difference(mine[name], expected[name]) for name in expected}
     assert max(gaps.values()) <= RTOL, gaps
-
-
-def types(layers):
-    """The types of all layers, those inside residuals too."""
-    for layer in layers:
-        yield layer["type"]
-        yield from types([*layer.get("body", []), *(layer.get("shortcut") or [])])
 
 
 def test_the_networks_hold_every_layer():
@@ -252,21 +214,6 @@ def test_the_comparison_sees_a_change_of_the_tenth_digit(what):
         changed[key] = changed[key] * (1 + 1e-9)
     expected, mine = reference.answers(torch.from_numpy(v)), ours(changed, v)
     assert difference(mine["gradient"], expected["gradient"]) > 10 * RTOL
-
-
-@pytest.mark.parametrize(
-    ("found", "expected", "gap"),
-    [
-        ([1.0, 2.0], [1.0, 2.5], 0.2),
-        ([0.0], [0.0], 0.0),
-        ([1e-300], [0.0], np.inf),
-        ([[1.0]], [1.0], np.inf),
-        ([np.nan], [1.0], np.nan),
-    ],
-)
-def test_the_measure(found, expected, gap):
-    assert difference(np.array(found), np.array(expected)) == pytest.approx(gap, nan_ok=True)
-    assert not np.nan <= RTOL
 
 
 @pytest.mark.parametrize("loss", LOSSES)
