@@ -25,6 +25,7 @@ from refprune.network import (
     Softplus,
     Tanh,
 )
+from refprune.testing.networks import problem
 
 torch = pytest.importorskip("torch", reason='PyTorch modules are written here: pip install "refprune[torch]"')
 nn = torch.nn
@@ -279,3 +280,29 @@ def test_dtypes_are_kept(dtype):
 def test_average_pools_that_pytorch_does_not_have(pool, words):
     with pytest.raises(ValueError, match=words):
         torch_module(Network([pool]), {})
+
+
+@pytest.mark.parametrize("index", range(60))
+def test_generated_networks_there_and_back(index):
+    """Average pools with dilation are not in PyTorch; everything else goes there and comes back."""
+    found = problem(np.random.default_rng(1000 + index))
+    network, params, x = Network.from_dicts(found["layers"]), found["params"], found["x"]
+    if "'dilation': [2, 1]" in str(
+        [one for one in _inside(network.to_dicts()) if one["type"] == "avgpool2d"]
+    ):
+        with pytest.raises(ValueError, match="need dilation 1"):
+            torch_module(network, params)
+        return
+    module = torch_module(network, params)
+    again, back = from_torch(module)
+    assert list(again.shapes) == list(network.shapes)
+    assert all(np.array_equal(back[name], params[name]) for name in params)
+    assert (again.forward(back, x) == network.forward(params, x)).all()
+    assert (abs(outputs(module, x) - network.forward(params, x)) <= bound(network, params, x)).all()
+
+
+def _inside(layers):
+    """All layers, those inside residuals too."""
+    for layer in layers:
+        yield layer
+        yield from _inside([*layer.get("body", []), *(layer.get("shortcut") or [])])
