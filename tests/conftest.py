@@ -19,6 +19,7 @@ NEEDS = {
     "testing/shipped_by_others.py": "torch",
     "interop/torch_examples.py": "torch",
     "interop/onnx_cases.py": "onnx",
+    "interop/onnx_graphs.py": "onnx",
 }
 collect_ignore = [path for path, library in NEEDS.items() if not importlib.util.find_spec(library)]
 

@@ -245,9 +245,9 @@ class _Reader:
 
 
 def _may_agree(a, b):
-    """Whether two shapes may be equal: sizes that the file does not state may be anything."""
+    """Whether two shapes may be equal: an open size may be any number, but a 1 beside it would broadcast."""
     return len(a) == len(b) and all(
-        m == n or not isinstance(m, int) or not isinstance(n, int) for m, n in zip(a, b)
+        m == n or (not (isinstance(m, int) and isinstance(n, int)) and 1 not in (m, n)) for m, n in zip(a, b)
     )
 
 

@@ -53,11 +53,10 @@ def _type(layer):
     return [[one["type"] for one in layer.get(name) or []] for name in ("body", "shortcut")]
 
 
-def agrees(graph, x, expected=None):
-    """Import, and compare with onnxruntime (or `expected`) to two rounding bounds; return (network, params)."""
+def agrees(graph, x):
+    """Import, and compare with onnxruntime to two rounding bounds; return (network, params)."""
     network, params = from_onnx(graph)
-    expected = runtime(graph, x) if expected is None else expected
-    found = network.forward(params, x)
+    found, expected = network.forward(params, x), runtime(graph, x)
     assert found.shape == expected.shape
     assert np.all(np.abs(found - expected) <= 2 * bound(network, params, x))
     return network, params

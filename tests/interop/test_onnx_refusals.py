@@ -127,6 +127,10 @@ OPERATORS = {
         [node("GlobalAveragePool", "x", "a"), node("Add", "x a", "y")],
         *(IMAGE, {}, "Add .*node y.*it adds values of the shapes"),
     ),
+    "a sum that broadcasts over open sizes": (
+        [node("GlobalAveragePool", "x", "a"), node("Add", "x a", "y")],
+        *(("n", 2, "h", "w"), {}, "Add .*node y.*it adds values of the shapes"),
+    ),
     "a value and itself": ([node("Add", "x x", "y")], (3, 4), {}, "Add .*node y.*adds a value to itself"),
     "a shape times a number": (
         [node("Shape", "x", "s"), node("Mul", "s two", "t"), node("Reshape", "x t", "y")],
