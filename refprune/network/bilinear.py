@@ -142,8 +142,8 @@ class Conv2d(Bilinear):
 
     def _matrix(self, W):
         """The weight as (..., groups, out_channels / groups, entries)."""
-        lead = W.shape[:-4]
-        return namespace(W).reshape(W, (*lead, self.groups, self.out_channels // self.groups, -1))
+        lead, entries = W.shape[:-4], prod(W.shape[-3:])
+        return namespace(W).reshape(W, (*lead, self.groups, self.out_channels // self.groups, entries))
 
     def product(self, W, u):
         y = _times(self._matrix(W), _flat(u))  # (..., groups, out / groups, positions)

@@ -11,11 +11,27 @@ from . import chain, losses
 from .point import NUMBERS, Point, parts
 
 
-def points(network, params, x, y, loss, most=NUMBERS):
-    """Iterate over points that hold a part of the samples each; their values and gradients add up."""
+def prepared(network, params, x, y, loss):
+    """The arguments of `loss`, checked, in one precision."""
     params, x = network.ready(params, x)
     losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
-    namespace(x, y)
+    namespace(x, y)  # of one kind, on one device
+    if loss == "squared":
+        *arrays, x, y = cast(*params.values(), x, y)
+        params = dict(zip(params, arrays))
+    return params, x, y
+
+
+def trainable(network):
+    """Raise ValueError for a network without parameters: it has no derivatives."""
+    if not network.size:
+        raise ValueError("need a network with parameters; got none")
+
+
+def points(network, params, x, y, loss, most=NUMBERS):
+    """Iterate over points that hold a part of the samples each; their values and gradients add up."""
+    trainable(network)
+    params, x, y = prepared(network, params, x, y, loss)
     for part in parts(network, x, most):
         yield Point(network, params, x[part, ...], y[part, ...], loss, x.shape[0])
 
@@ -41,8 +57,7 @@ def loss(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy")
     >>> float(network.loss(params, np.ones((1, 2)), np.array([1])))  # log 3
     1.0986122886681098
     """
-    params, x = network.ready(params, x)
-    losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
+    params, x, y = prepared(network, params, x, y, loss)
     total = 0
     for part in parts(network, x, keep=False):
         outputs = chain.forward(network.layers, params, x[part, ...])
@@ -141,6 +156,7 @@ def jacobian(network, params: dict, x: Array) -> Array:
 
     Outputs that are images are flattened in C order.
     """
+    trainable(network)
     params, x = network.ready(params, x)
     outputs = prod(network.output_shape(x.shape[1:]))
     most = max(1, NUMBERS // (outputs + 1))

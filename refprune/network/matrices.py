@@ -211,19 +211,9 @@ def chosen(network, name, which) -> np.ndarray:
     """The flat indices that `which` names."""
     if which is None:
         return np.arange(network.size)
-    if isinstance(which, str):
-        which = [which]
-    if isinstance(which, (list, tuple)):
-        found, start = {key: [] for key in which}, 0
-        for parameter, shape in network.shapes.items():
-            for key in which:
-                if parameter == key or parameter.startswith(f"{key}."):
-                    found[key].append(np.arange(start, start + prod(shape)))
-            start += prod(shape)
-        for key, indices in found.items():
-            if not indices:
-                raise ValueError(f"need {name} of {list(network.shapes)} or a layer's key; got {key!r}")
-        return np.concatenate([piece for indices in found.values() for piece in indices])
+    if isinstance(which, (str, list, tuple)):
+        keys = [which] if isinstance(which, str) else which
+        return np.concatenate([np.arange(0), *(_named(network, name, key) for key in keys)])
     library(which, name)
     indices = to_numpy(which)
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
@@ -233,4 +223,18 @@ def chosen(network, name, which) -> np.ndarray:
     wrong = indices[(indices < 0) | (indices >= network.size)]
     if wrong.size:
         raise ValueError(f"need {name} in [0, {network.size}); got {wrong[0]}")
-    return indices
+    return indices.astype(np.intp)
+
+
+def _named(network, name, key):
+    """The flat indices of the parameters of one name, or of the layer at one key."""
+    if not isinstance(key, str):
+        raise TypeError(f"need {name} to be names or a 1-D integer array; got a list with {key!r}")
+    found, start = [], 0
+    for parameter, shape in network.shapes.items():
+        if parameter == key or parameter.startswith(f"{key}."):
+            found.append(np.arange(start, start + prod(shape)))
+        start += prod(shape)
+    if not found:
+        raise ValueError(f"need {name} of {list(network.shapes)} or a layer's key; got {key!r}")
+    return np.concatenate(found)

@@ -89,10 +89,11 @@ class Network:
 
     def flatten(self, params: dict) -> Array:
         """The trainable parameters as one vector (d,), in the order of `shapes`."""
+        derivatives.trainable(self)
         self._check_names(params)
-        arrays = cast(*(params[name] for name in self.shapes)) if self.shapes else []
-        if not arrays:
-            raise ValueError("need a network with parameters; got none")
+        for name, shape in self.shapes.items():
+            real(f"params[{name!r}]", params[name], shape=shape)
+        arrays = cast(*(params[name] for name in self.shapes))
         return concat([namespace(array).reshape(array, (-1,)) for array in arrays], axis=0)
 
     def unflatten(self, vector: Array, params: dict | None = None) -> dict:
@@ -102,13 +103,16 @@ class Network:
         """
         real("vector", vector, shape=(self.size,))
         found = {name: value + 0 for name, value in derivatives.split(self, vector).items()}
-        return found | ({} if params is None else {name: params[name] + 0 for name in self.constants})
+        if params is None:
+            return found
+        self._check_statistics(params)
+        return found | {name: params[name] + 0 for name in self.constants}
 
     def forward(self, params: dict, x: Array) -> Array:
         """The outputs (samples, ...). Many samples go through in parts, so memory stays bounded."""
         params, x = self.ready(params, x)
         outputs = [chain.forward(self.layers, params, x[part, ...]) for part in parts(self, x, keep=False)]
-        return outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
+        return concat(outputs, axis=0)  # always new: Flatten alone gives its input
 
     def activations(self, params: dict, x: Array) -> dict:
         """The output of every layer, by its key: ``"0"``, ``"3.body.0"``, ... (inside a residual first)."""
@@ -143,12 +147,9 @@ class Network:
     def ready(self, params: dict, x: Array) -> tuple[dict, Array]:
         """The arguments, checked, in one precision."""
         self._check_names(params)
-        for name, shape in (self.shapes | self.constants).items():
-            if name not in params:
-                raise ValueError(f"need the running statistics {name!r} in params; got {sorted(params)}")
+        for name, shape in self.shapes.items():
             real(f"params[{name!r}]", params[name], shape=shape)
-            if name.endswith("running_var") and bool(namespace(params[name]).any(params[name] < 0)):
-                raise ValueError(f"need variances >= 0 in params[{name!r}]; got a negative one")
+        self._check_statistics(params)
         real("x", x)
         if x.ndim < 2 or x.shape[0] == 0:
             raise ValueError(f"need x of shape (samples, ...) with at least one sample; got {tuple(x.shape)}")
@@ -167,6 +168,16 @@ class Network:
             )
         for name, value in params.items():
             library(value, f"params[{name!r}]")
+
+    def _check_statistics(self, params):
+        if not isinstance(params, dict):
+            raise TypeError(f"need params to be a dict of arrays; got {type(params).__name__}")
+        for name, shape in self.constants.items():
+            if name not in params:
+                raise ValueError(f"need the running statistics {name!r} in params; got {sorted(params)}")
+            real(f"params[{name!r}]", params[name], shape=shape)
+            if name.endswith("running_var") and bool(namespace(params[name]).any(params[name] < 0)):
+                raise ValueError(f"need variances >= 0 in params[{name!r}]; got a negative one")
 
     def output_shape(self, shape: tuple) -> tuple:
         """The shape of one sample's output for samples of `shape`.

@@ -5,7 +5,7 @@ from math import prod
 from refprune.arrays import Array, integer, namespace, swap
 
 from . import losses
-from .derivatives import jacobian_part, join, points
+from .derivatives import jacobian_part, join, points, prepared, trainable
 from .matrices import MEMORY, PART
 from .point import parts
 
@@ -20,10 +20,10 @@ def gauss_newton(
     has no weight (one layer, or a zero residual), and it is the model's Fisher information for both losses.
     """
     integer("memory", memory, least=1)
-    checked, x = network.ready(params, x)
-    losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
+    trainable(network)
+    params, x, _ = prepared(network, params, x, y, loss)
     total = 0
-    for f, J in _jacobians(network, checked, x, memory):
+    for f, J in _jacobians(network, params, x, memory):
         HJ = swap(losses.hessian_product(loss, f[:, None, :], swap(J)))
         total = total + _outer(J, HJ)
     return _symmetric(total) / x.shape[0]
@@ -36,12 +36,13 @@ def model_fisher(network, params: dict, x: Array, loss: str = "cross_entropy", m
     all classes, for the squared loss over a normal with unit variance. It equals the Gauss-Newton matrix.
     """
     integer("memory", memory, least=1)
-    checked, x = network.ready(params, x)
+    trainable(network)
+    params, x = network.ready(params, x)
     shape = network.output_shape(x.shape[1:])
     if loss not in losses.NAMES or (loss == "cross_entropy" and len(shape) != 1):
         raise ValueError(f"need loss in {', '.join(losses.NAMES)} for outputs {shape}; got {loss!r}")
     total = 0
-    for f, J in _jacobians(network, checked, x, memory):
+    for f, J in _jacobians(network, params, x, memory):
         scores = losses.factor(loss, f) @ J  # (samples, labels, d)
         total = total + _outer(scores, scores)
     return _symmetric(total) / x.shape[0]
