@@ -93,7 +93,7 @@ def hvp(network, params: dict, x: Array, y: Array, v: Array, loss: str = "cross_
 
     Notes
     -----
-    Cost of one direction: 8 products with the weight of every layer where a gradient has 3 (5 and 2 for the
+    Cost of one direction: 8 products with the weight of every layer where a gradient has 3 (3 and 2 for the
     first layer). At a kink of the network any one-sided derivative is taken.
 
     Examples
