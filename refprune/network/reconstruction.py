@@ -65,7 +65,7 @@ class Reconstruction:
     -----
     The derivatives are those of one chain: where an output is compared, :math:`2 (y_j - t_j) / N` joins the delta
     of the backward pass, see `refprune.network.captured`. The part of the network before the layer is run once.
-    With K = 0 and without groups F is twice the objective of the layer's `LayerProblem` (times the output
+    With K = 0, F is twice the objective of the layer's `LayerProblem` (times the output
     positions of a convolution, which its Gram divides by). When only ReLU and layers linear in their input come
     after, every :math:`y_j` is piecewise linear in V: away from kinks the Hessian is the Gauss-Newton matrix.
     Cost, with the layers from this one to the last that is compared: as for `NetworkLoss`. Memory: the inputs
@@ -128,8 +128,8 @@ class Reconstruction:
         targets = dict(zip(self._targets, rest[len(self._params) :]))
         step = max(1, NUMBERS // max(1, lead * self._held))
         for start in range(0, x.shape[0], step):
-            part = slice(start, start + step)
-            yield params, x[part], {name: target[part] for name, target in targets.items()}
+            part = slice(start, min(start + step, x.shape[0]))
+            yield params, x[part, ...], {name: target[part, ...] for name, target in targets.items()}
 
     def value(self, w: Array) -> Array:
         """F at `w` (d,), a scalar."""
@@ -176,10 +176,10 @@ class Reconstruction:
 
     def hessian(self, w: Array) -> Array:
         """The Hessian at `w`, (d, d): a product with every unit vector."""
-        directions = eye(self.weight.shape[0], w)
-        pieces = [
-            self.hvp(w, directions[start : start + DIRECTIONS]) for start in range(0, w.shape[0], DIRECTIONS)
-        ]
+        real("w", w, shape=(self.weight.shape[0],))
+        d, units, pieces = w.shape[0], eye(w.shape[0], w), []
+        for start in range(0, d, DIRECTIONS):
+            pieces.append(self.hvp(w, units[start : min(start + DIRECTIONS, d), :]))
         H = concat(pieces, axis=0)
         return (H + swap(H)) / 2
 
@@ -222,7 +222,7 @@ def _traced(network, params, x, first, keys):
     """The inputs of layer `first` and the outputs of the layers `keys`, for all samples."""
     inputs, outputs, last = [], {key: [] for key in keys}, max(map(_top, keys))
     for part in parts(network, x):
-        for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part]):
+        for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part, ...]):
             if key == str(first):
                 inputs.append(u + 0)
             if key in outputs:
