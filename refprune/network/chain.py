@@ -241,7 +241,9 @@ def output_shape(layers, shape, start="") -> tuple:
         try:
             shape = tuple(layer.output_shape(shape))
         except ValueError as error:
-            raise ValueError(f"layer {start}{key}: {error}") from None
+            # the key of a layer in a residual goes on: layer 3.body.0
+            text, inner = str(error).removeprefix("layer "), str(error).startswith("layer ")
+            raise ValueError(f"layer {start}{key}{'.' if inner else ': '}{text}") from None
     return shape
 
 

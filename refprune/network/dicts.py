@@ -23,7 +23,8 @@ def from_dicts(dicts: list, start: str = "") -> list:
         Not a list of mappings; an unknown type; a key that the type does not have, or one that it needs.
     """
     if not isinstance(dicts, (list, tuple)):
-        raise TypeError(f"need a list of layers; got {type(dicts).__name__}")
+        where = f" for {start[:-1]}" if start else ""
+        raise TypeError(f"need a list of layers{where}; got {type(dicts).__name__}")
     return [_layer(f"{start}{n}", spec) for n, spec in enumerate(dicts)]
 
 
@@ -38,7 +39,8 @@ def _layer(key, spec):
     known = {f.name: f for f in fields(layer)}
     for name in rest:
         if name not in known:
-            raise ValueError(f"need arguments of {kind} for layer {key}: {', '.join(known)}; got {name!r}")
+            arguments = ", ".join(known) or "none"
+            raise ValueError(f"need arguments of {kind} for layer {key}: {arguments}; got {name!r}")
     if layer is Residual:
         rest = {
             name: None if value is None else from_dicts(value, f"{key}.{name}.")
