@@ -27,8 +27,8 @@ class File:
         The input that is no initialiser, and the output.
     shape : tuple
         The input's shape: int where the file states the size, else str.
-    dtype : numpy.dtype
-        The input's precision.
+    element, dtype : int, numpy.dtype
+        The input's precision, as ONNX numbers it and as NumPy has it.
     opset : int
     opset_imports : list of onnx.OperatorSetIdProto
     uses : Counter
@@ -45,7 +45,8 @@ class File:
         self.uses = Counter(name for node in self.nodes for name in node.input if name)
         self.uses[self.result] += 1
         self.constants = _constants(graph, self.uses)
-        self.source, self.dtype, self.shape = _source(graph, self.uses, self.constants)
+        self.source, self.element, self.shape = _source(graph, self.uses, self.constants)
+        self.dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(self.element)
 
 
 def _checked(model):
@@ -115,9 +116,8 @@ def _source(graph, uses, constants):
     if tensor.elem_type not in (kinds.FLOAT, kinds.DOUBLE, kinds.FLOAT16, kinds.BFLOAT16):
         kind = kinds.DataType.Name(tensor.elem_type) if value.type.HasField("tensor_type") else "no tensor"
         raise ValueError(f"need an input of floating-point numbers; got {value.name!r} of {kind}")
-    dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(tensor.elem_type)
     if not tensor.HasField("shape"):
         raise ValueError(f"need an input with its axes; got {value.name!r} without a shape")
     sizes = enumerate(tensor.shape.dim)
     shape = (d.dim_value if d.HasField("dim_value") else d.dim_param or f"size {n}" for n, d in sizes)
-    return value.name, dtype, tuple(shape)
+    return value.name, tensor.elem_type, tuple(shape)

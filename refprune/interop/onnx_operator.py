@@ -13,7 +13,7 @@ class Operator:
     ----------
     proto : onnx.NodeProto
     file : File
-        Its `opset`, the version of the operators, and its `dtype`.
+        Its `opset`, the version of the operators, and its precision.
     known : mapping of str to array
         Values that do not depend on the network's input.
     shapes : mapping of str to tuple
@@ -33,7 +33,7 @@ class Operator:
         helper = optional("onnx.helper", "onnx")
         self.word, self.inputs, self.output = proto.op_type, tuple(proto.input), proto.output[0]
         self.name = proto.name or self.output
-        self.opset, self.dtype = file.opset, file.dtype
+        self.opset, self.element, self.dtype = file.opset, file.element, file.dtype
         self.outputs = [name for name in proto.output if name]
         self._attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
         self._known, self._shapes = known, shapes

@@ -35,8 +35,8 @@ def _identity(op):
 def _cast(op):
     """Cast to the precision that the value has."""
     to, _, _ = op.take(to=None, saturate=1, round_mode=None)
-    dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(to)
-    op.need(dtype == op.dtype, f"it changes the precision from {op.dtype} to {dtype}")
+    name = optional("onnx", "onnx").TensorProto.DataType.Name
+    op.need(to == op.element, f"it changes the precision from {name(op.element)} to {name(to)}")
     return []
 
 

@@ -162,7 +162,7 @@ def test_an_operator_set_of_others():
 
 def test_an_attribute_that_is_not_known():
     # onnx.checker knows the attributes of today; those of tomorrow are refused by name
-    file = SimpleNamespace(opset=99, dtype=np.dtype("float32"))
+    file = SimpleNamespace(opset=99, element=1, dtype=np.dtype("float32"))
     operator = Operator(node("MaxPool", "x", "y", kernel_shape=[2, 2], shade=3), file, {}, {"x": IMAGE})
     with pytest.raises(ValueError, match=r"MaxPool \(node 'node y'\): its attribute shade is not supported"):
         max_pool(operator)

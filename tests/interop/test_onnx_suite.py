@@ -21,7 +21,7 @@ sys.path.remove(str(DOCS))
 
 # Why a case is left out although every operator in it is one that is read in some form.
 REASONS = [
-    r"need an input of floating-point numbers; got .* of (U?INT\d+|BOOL|STRING|FLOAT\w+|no tensor)",
+    r"need an input of floating-point numbers; got .* of (U?INT\d+|BOOL|STRING|FLOAT\w+|no tensor|uint16)",
     r"need an input \(samples, (features|channels, height, width)\); got shape .*",  # 1-D and 3-D images, stacks
     r"need x of shape \(samples, ...\) .*",
     r"need a file with one input that is no initialiser; got .*",
