@@ -21,12 +21,12 @@ from refprune.arrays import (
     library,
     namespace,
     nonnegative,
-    precision,
     to_numpy,
 )
 from refprune.progress import bar
 
-from . import derivatives, losses
+from . import derivatives
+from .point import Point, parts
 
 
 def train(
@@ -112,33 +112,27 @@ def train(
     >>> rp.accuracy(network, params, x, y) > 0.95
     True
     """
+    derivatives.trainable(network)
+    start, x, y = derivatives.prepared(network, params, x, y, loss)
     integer("epochs", epochs, least=0)
-    samples = _checked(network, params, x, y, loss)
+    samples = x.shape[0]
     size = samples if batch_size is None else integer("batch_size", batch_size, least=1)
     if not isinstance(rng, np.random.Generator):
         rng = np.random.default_rng(integer("rng", rng, least=0))
-    state = _State(network, params, x, masks, nonnegative("lr", lr), momentum, weight_decay)
+    state = _State(network, start, masks, loss, lr, momentum, weight_decay)
     total = epochs * -(-samples // size)
     with bar("train", total, progress) as moved:
         for epoch in range(1, epochs + 1):
             order = np.arange(samples) if batch_size is None else rng.permutation(samples)
             seen = 0.0
-            for start in range(0, samples, size):
-                chosen = order[start : start + size]
+            for first in range(0, samples, size):
+                chosen = order[first : first + size]
                 factor = 1.0 if schedule is None else float(schedule(state.steps / total))
-                seen += len(chosen) * state.step(*_batch(x, y, chosen), loss, factor)
-                moved(state.steps, f"epoch {epoch}/{epochs} loss {seen / (start + len(chosen)):.4g}")
+                seen += len(chosen) * state.step(*_batch(x, y, chosen), factor)
+                moved(state.steps, f"epoch {epoch}/{epochs} loss {seen / (first + len(chosen)):.4g}")
             if callback is not None:
                 callback(epoch, seen / samples)
     return {name: astype(state.params[name], value.dtype) for name, value in params.items()}
-
-
-def _checked(network, params, x, y, loss):
-    """The number of samples; errors for arguments that do not fit."""
-    network.ready(params, x)
-    losses.check(loss, y, x.shape[0], network.output_shape(x.shape[1:]))
-    namespace(x, y)
-    return x.shape[0]
 
 
 def _batch(x, y, chosen):
@@ -148,20 +142,16 @@ def _batch(x, y, chosen):
 
 
 class _State:
-    """The weights and what the momentum remembers, in the precision of the computation."""
+    """The weights and what the momentum remembers; arguments of `train` that are checked here or before."""
 
-    def __init__(self, network, params, x, masks, lr, momentum, weight_decay):
-        self.network, self.lr = network, lr
-        self.momentum, self.decay = (
-            nonnegative("momentum", momentum),
-            nonnegative("weight_decay", weight_decay),
-        )
+    def __init__(self, network, params, masks, loss, lr, momentum, weight_decay):
+        self.network, self.loss, self.lr = network, loss, nonnegative("lr", lr)
+        self.momentum = nonnegative("momentum", momentum)
         if self.momentum >= 1:
             raise ValueError(f"need momentum in [0, 1); got {momentum}")
-        dtype = precision(*params.values(), x)
+        self.decay = nonnegative("weight_decay", weight_decay)
         self.masks = checked_masks(network, {} if masks is None else masks)
-        self.params = {name: astype(value, dtype) for name, value in params.items()}
-        self.params |= {name: self._masked(name, self.params[name]) for name in self.masks}
+        self.params = params | {name: self._masked(name, params[name]) for name in self.masks}
         self.buffers, self.steps = {}, 0
 
     def _masked(self, name, weight):
@@ -171,11 +161,11 @@ class _State:
         mask = self.masks[name]
         return namespace(mask, weight).where(mask, weight, full((), 0, weight))
 
-    def step(self, x, y, loss, factor):
-        """One step; the loss before it."""
+    def step(self, x, y, factor):
+        """One step on a batch; the loss before it."""
         self.steps += 1
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
-            value, gradient = self._slope(x, y, loss)
+            value, gradient = self._slope(x, y)
             for name, g in gradient.items():
                 d = g + self.decay * self.params[name]
                 b = self.momentum * self.buffers[name] + d if name in self.buffers else d
@@ -189,10 +179,11 @@ class _State:
             )
         return value
 
-    def _slope(self, x, y, loss):
-        """The loss (a float) and its gradient (a dict) on one batch."""
+    def _slope(self, x, y):
+        """The loss (a float) and its gradient (a dict) on one batch. All arguments are checked already."""
         value, gradient = 0.0, {}
-        for point in derivatives.points(self.network, self.params, x, y, loss):
+        for part in parts(self.network, x):
+            point = Point(self.network, self.params, x[part, ...], y[part, ...], self.loss, x.shape[0])
             value += float(point.value())
             for name, g in point.pull().items():
                 gradient[name] = gradient[name] + g if name in gradient else g
@@ -240,10 +231,10 @@ def accuracy(network, params: dict, x: Array, y: Array) -> float:
     >>> rp.accuracy(network, {"0.weight": np.eye(2)}, x, y)
     0.5
     """
-    samples = _checked(network, params, x, y, "cross_entropy")
+    derivatives.prepared(network, params, x, y, "cross_entropy")
     outputs = network.forward(params, x)
     chosen = to_numpy(namespace(outputs).argmax(outputs, axis=1))
-    return int(np.count_nonzero(chosen == to_numpy(y))) / samples
+    return int(np.count_nonzero(chosen == to_numpy(y))) / x.shape[0]
 
 
 def sparsity(masks: dict) -> float:
