@@ -4,7 +4,10 @@
 imports `refprune.methods`.
 """
 
+import numpy as np
+
 import refprune as rp
+from refprune.curvature import conjugate_gradient
 
 NAME = "refprune"
 VERSION = rp.__version__
@@ -14,7 +17,7 @@ CLAIMS = {
     name: dict(_CLAIM)
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
-        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights",
+        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "cg",
     )
 }  # fmt: skip
 
@@ -98,3 +101,11 @@ def exact_obs_blocks(weight, gram, size, sparsity):
 def optimal_weights(weight, gram, mask):
     """`rp.optimal_weights` on a layer."""
     return rp.optimal_weights(rp.LayerProblem(weight, gram), mask)
+
+
+def cg(matvec, b, rtol):
+    """`rp.conjugate_gradient`; an error where it gives up above what rounding explains."""
+    answer = conjugate_gradient(matvec, b, rtol=rtol, max_iter=5 * b.shape[0])
+    if answer.reason in ("negative_curvature", "max_iter"):
+        raise np.linalg.LinAlgError(f"need a positive definite matrix; got {answer.reason}")
+    return answer.solution

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from .cases import flags_of, make_case
 from .claims import check_claims
 from .judge import find
-from .make import ERRORS
+from .make import ERRORS, FREE
 
 
 def problems(contract: str, dtype: str = "float64", flags: Collection | None = None):
@@ -57,7 +57,7 @@ def problems(contract: str, dtype: str = "float64", flags: Collection | None = N
     chosen = [
         position
         for position, flag in enumerate(known)
-        if (flag in flags if flags is not None else flag not in (*ERRORS, "Singular", "BeyondArithmetic"))
+        if (flag in flags if flags is not None else flag not in (*ERRORS, *FREE))
     ]
 
     def build(position, turn, seed):

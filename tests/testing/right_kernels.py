@@ -110,6 +110,31 @@ class Kernels:
         grams = [gram / count for gram in grams]
         return grams[0] if groups == 1 else self.xp.stack(grams)
 
+    def cg(self, matvec, b, rtol):
+        """Conjugate gradients on b of size 1; `last` asks for the whole matrix and solves."""
+        xp, d = self.xp, len(b)
+        size = float(abs(b).max()) if d else 0.0
+        if not size > 0:
+            return xp.zeros_like(b) if size == 0 else self._refuse("finite numbers")
+        b = b / size
+        if self.last:
+            matrix = xp.stack([matvec(unit) for unit in xp.eye(d, dtype=b.dtype)])
+            self._need_definite(matrix, list(range(d)))
+            return xp.linalg.solve(matrix, b) * size
+        x, r, p, rho, start = 0 * b, b, b, b @ b, b @ b
+        while (rho > rtol**2 * start) if self.squares else (xp.sqrt(rho) > rtol * xp.sqrt(start)):
+            q = matvec(p)
+            if not p @ q > 0:
+                self._refuse("a positive definite matrix")
+            a = rho / (p @ q)
+            x, r, before = x + a * p, r - a * q, rho
+            rho = r @ r
+            p = r + rho / before * p
+        return x * size
+
+    def _refuse(self, wanted):
+        raise ValueError(f"need {wanted}")
+
     def optimal_weights(self, weight, gram, mask):
         """Row by row, the normal equations of the kept living weights."""
         out, _ = self._masked(weight, mask)

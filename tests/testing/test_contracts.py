@@ -13,7 +13,7 @@ from refprune.testing.contract import RUNGS
 NAMES = tuple(testing.contracts)
 ISSUED = {
     "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
-    "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights",
+    "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "cg",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The registry: every contract by its name. One file for each family."""
 
 from . import (
+    cg,
     exact_obs,
     exact_obs_blocks,
     exact_obs_nm,
@@ -24,6 +25,7 @@ _ALL = (
     exact_obs_nm.CONTRACT,
     exact_obs_blocks.CONTRACT,
     optimal_weights.CONTRACT,
+    cg.CONTRACT,
 )
 
 contracts = {contract.name: contract for contract in _ALL}

@@ -147,8 +147,9 @@ class Kept:
     def __call__(self, *arguments):
         right = self.reference(*arguments)
         first = arguments[0] if not isinstance(arguments[0], list) else arguments[0][0]
-        answer = self.combine(self.kept[first.shape], right) if first.shape in self.kept else right
-        self.kept[first.shape] = answer
+        shape = getattr(first, "shape", None)
+        answer = self.combine(self.kept[shape], right) if shape in self.kept else right
+        self.kept[shape] = answer
         return answer
 
 
