@@ -218,8 +218,13 @@ def _per_sample(alone, tape):
 
 
 def check_adjoint(what, left, right, terms):
-    """<A t, d> = <t, A^T d>, both given as pairs of arrays; `terms` numbers of size 1 to 5 were summed up."""
-    values = [float((a * b).sum()) for a, b in (left, right)]
-    assert left[0].shape == left[1].shape, f"{what}: of shape {left[0].shape}, not {left[1].shape}"
-    assert right[0].shape == right[1].shape, f"{what}: of shape {right[0].shape}, not {right[1].shape}"
-    assert abs(values[0] - values[1]) <= 50 * terms * EPS["float64"], f"{what}: {values[0]} != {values[1]}"
+    """<A t, d> = <t, A^T d>, both given as pairs of arrays; `terms` numbers of size 1 to 5 were summed up.
+
+    An array may have one axis more, for many directions: then there are as many products.
+    """
+    products = []
+    for a, b in (left, right):
+        own = min(a.ndim, b.ndim)
+        assert a.shape[a.ndim - own :] == b.shape[b.ndim - own :], f"{what}: {a.shape} beside {b.shape}"
+        products.append((a * b).sum(axis=tuple(range(-own, 0))))
+    close(what, *products, 50 * terms * EPS["float64"])
