@@ -20,13 +20,14 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def network(data):
+def trained(data):
+    """The network and its parameters."""
     return mlp.train(data.train_x, data.train_y)
 
 
 @pytest.fixture(scope="module")
-def results(network, data):
-    return compress.measure_all(network, data)
+def results(trained, data):
+    return compress.measure_all(*trained, data)
 
 
 def test_no_digit_is_in_both_parts(data):
@@ -39,34 +40,13 @@ def test_no_digit_is_in_both_parts(data):
     assert len(data.test_y) == 500
 
 
-def test_gradients_equal_central_differences():
-    rng = np.random.default_rng(1)
-    network = [(w, rng.normal(size=b.shape)) for w, b in mlp.start((5, 4, 3), rng)]
-    x, y = rng.normal(size=(7, 5)), rng.integers(0, 3, size=7)
-
-    def loss(net):
-        z = mlp.hidden(net, x)[-1]
-        return np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(7), y])
-
-    # The central difference errs by h^2 f''' / 6 + eps |f| / h: about 1e-10 at h = 1e-5.
-    h = 1e-5
-    for number, pair in enumerate(mlp.gradients(network, x, y)):
-        for part, slope in enumerate(pair):
-            for place in np.ndindex(slope.shape):
-                ends = []
-                for step in (h, -h):
-                    moved = [[w.copy(), b.copy()] for w, b in network]
-                    moved[number][part][place] += step
-                    ends.append(loss(moved))
-                assert abs((ends[0] - ends[1]) / (2 * h) - slope[place]) < 1e-8
-
-
-def test_training_is_deterministic_and_learns(network, data):
-    again = mlp.train(data.train_x, data.train_y)
-    assert all(np.array_equal(a, b) for one, two in zip(network, again) for a, b in zip(one, two))
-    untrained = mlp.start((64, 48, 32, 10), np.random.default_rng(0))
-    assert mlp.accuracy(untrained, data.test_x, data.test_y) < 0.3
-    assert mlp.accuracy(network, data.test_x, data.test_y) > 0.95
+def test_training_is_deterministic_and_learns(trained, data):
+    network, params = trained
+    _, again = mlp.train(data.train_x, data.train_y)
+    assert all(np.array_equal(params[name], again[name]) for name in network.shapes)
+    untrained = network.init(np.random.default_rng(0))
+    assert rp.accuracy(network, untrained, data.test_x, data.test_y) < 0.3
+    assert rp.accuracy(network, params, data.test_x, data.test_y) > 0.97
 
 
 def test_every_pattern_and_method_is_measured(results):
@@ -74,10 +54,11 @@ def test_every_pattern_and_method_is_measured(results):
     assert len(pairs) == len(set(pairs)) == 3 * 4 + 2 * 3
 
 
-def test_masks_have_the_counts_that_were_asked_for(results, network):
+def test_masks_have_the_counts_that_were_asked_for(results, trained):
+    network, _ = trained
     for result in results:
-        for mask, (weight, _) in zip(result.masks, network):
-            assert mask.shape == weight.shape
+        for mask, name in zip(result.masks, network.prunable):
+            assert mask.shape == network.shapes[name]
             if ":" in result.pattern:
                 n, m = map(int, result.pattern.split(":"))
                 assert (mask.reshape(len(mask), -1, m).sum(axis=-1) == n).all()
@@ -98,13 +79,17 @@ def test_obs_pays_least(results):
             assert objective["OBS over the layer"] < objective["magnitude"]
 
 
-def test_each_layer_is_calibrated_on_what_the_pruned_layers_hand_it(network, data):
-    pruned, _, objectives = compress.prune_network(network, data.train_x, "magnitude", "90 %")
-    values = mlp.hidden(pruned, data.train_x)
-    for (weight, _), (answer, _), objective, inputs in zip(network, pruned, objectives, values):
+def test_each_layer_is_calibrated_on_what_the_pruned_layers_hand_it(trained, data):
+    network, params = trained
+    pruned, _, objectives = compress.prune_network(network, params, data.train_x, "magnitude", "90 %")
+    inputs = data.train_x
+    for key, objective in zip("024", objectives):
+        weight, answer = params[f"{key}.weight"], pruned[f"{key}.weight"]
         expected = np.sum(((answer - weight) @ inputs.T) ** 2) / np.sum((weight @ inputs.T) ** 2)
         # two ways to sum about 1e5 squares: their difference is far below n eps = 1e-11 of the sum
         assert objective == pytest.approx(expected, rel=1e-10)
+        inputs = np.maximum(inputs @ answer.T + params[f"{key}.bias"], 0.0)
+    assert all(np.array_equal(pruned[f"{key}.bias"], params[f"{key}.bias"]) for key in "024")
 
 
 def test_pictures_are_drawn_without_a_display(results, tmp_path):

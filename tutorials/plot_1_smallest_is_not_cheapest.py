@@ -183,8 +183,8 @@ assert [int(p) for p in two.order] == [1, 2]
 # up for it. Are they the same weights?
 
 data = digits.load()
-network = mlp.train(data.train_x, data.train_y)
-weight = network[0][0]  # (48 neurons, 64 pixels)
+network, params = mlp.train(data.train_x, data.train_y)
+weight = params["0.weight"]  # (48 neurons, 64 pixels)
 layer = rp.LayerProblem.from_inputs(weight, data.train_x)
 alive = np.diag(layer.gram) > 0  # some pixels are never inked: their weights cost nothing at all
 cost = weight[:, alive] ** 2 / (2 * np.diag(np.linalg.inv(layer.gram[np.ix_(alive, alive)])))
@@ -203,13 +203,13 @@ assert shared < 0.9
 
 
 def prune(method, sparsity):
-    """Prune every layer; return the pruned network."""
-    pruned, inputs = [], data.train_x
-    for weight, bias in network:
-        answer = method(rp.LayerProblem.from_inputs(weight, inputs), rp.Unstructured(sparsity, scope="layer"))
-        pruned.append((answer.weight, bias))
-        inputs = np.maximum(inputs @ answer.weight.T + bias, 0.0)
-    return pruned
+    """Prune every layer; return the accuracy of what is left."""
+    pruned = dict(params)
+    for key in ("0", "2", "4"):
+        inputs = network.layer_inputs(pruned, data.train_x)[key]
+        problem = rp.LayerProblem.from_inputs(params[f"{key}.weight"], inputs)
+        pruned[f"{key}.weight"] = method(problem, rp.Unstructured(sparsity, scope="layer")).weight
+    return rp.accuracy(network, pruned, data.test_x, data.test_y)
 
 
 def obs(problem, pattern):
@@ -219,16 +219,15 @@ def obs(problem, pattern):
 
 shares = [0.5, 0.6, 0.7, 0.8, 0.9]
 curves = {
-    name: [mlp.accuracy(prune(method, s), data.test_x, data.test_y) for s in shares]
+    name: [prune(method, s) for s in shares]
     for name, method in (("magnitude", rp.magnitude), ("OBD", rp.obd), ("OBS", obs))
 }
 for name, values in curves.items():
     print(f"{name:>10}", *(f"{value:7.1%}" for value in values))
 
 figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
-axes.axhline(
-    100 * mlp.accuracy(network, data.test_x, data.test_y), color="black", linestyle=":", label="not pruned"
-)
+dense = rp.accuracy(network, params, data.test_x, data.test_y)
+axes.axhline(100 * dense, color="black", linestyle=":", label="not pruned")
 for (name, values), colour, marker in zip(curves.items(), ("#7f7f7f", "#e69f00", "#0072b2"), "sD^"):
     axes.plot(100 * np.array(shares), 100 * np.array(values), color=colour, marker=marker, label=name)
 axes.set(
@@ -248,11 +247,10 @@ plt.show()
 
 assert curves["OBS"][-1] > curves["magnitude"][-1] + 0.1
 assert all(good >= bad - 0.02 for good, bad in zip(curves["OBS"], curves["magnitude"]))
-inputs, pattern = data.train_x, rp.Unstructured(0.9)
-for weight, bias in network:
-    layer = rp.LayerProblem.from_inputs(weight, inputs)
+pattern = rp.Unstructured(0.9)
+for key, inputs in network.layer_inputs(params, data.train_x).items():
+    layer = rp.LayerProblem.from_inputs(params[f"{key}.weight"], inputs)
     assert rp.obd(layer, pattern).objective < rp.magnitude(layer, pattern).objective
-    inputs = np.maximum(inputs @ weight.T + bias, 0.0)
 
 # %%
 # What was not shown

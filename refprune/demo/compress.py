@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 import refprune as rp
-from refprune.demo import mlp
 
 # The share of the mean diagonal of a Gram that is added to its diagonal before it is inverted. Dead pixels
 # need none. But without it 2 of 12 training seeds ended in a LinAlgError: after pruning to 70 % the hidden
@@ -65,45 +64,45 @@ def prune_layer(problem: rp.LayerProblem, method: str, pattern: str) -> rp.Prune
     return rp.obs(problem, zeros, damp=DAMP)
 
 
-def prune_network(network: mlp.Network, inputs: np.ndarray, method: str, pattern: str):
+def prune_network(network: rp.Network, params: dict, inputs: np.ndarray, method: str, pattern: str):
     """Prune from the first layer to the last; `inputs` (samples, pixels) calibrate.
 
     Returns
     -------
-    pruned : the network
+    pruned : the parameters
     masks : of every layer
     objectives : of every layer, as shares `f(V) / f(0)`
     """
-    pruned, masks, objectives = [], [], []
-    for weight, bias in network:
-        problem = rp.LayerProblem.from_inputs(weight, inputs)
+    pruned, masks, objectives = dict(params), [], []
+    for name in network.prunable:
+        weight, key = params[name], name.removesuffix(".weight")
+        problem = rp.LayerProblem.from_inputs(weight, network.layer_inputs(pruned, inputs)[key])
         layer = prune_layer(problem, method, pattern)
-        pruned.append((layer.weight, bias))
+        pruned[name] = layer.weight
         masks.append(layer.mask)
         objectives.append(layer.objective / problem.objective(np.zeros_like(weight)))
-        inputs = np.maximum(inputs @ layer.weight.T + bias, 0.0)
     return pruned, masks, objectives
 
 
-def measure(network: mlp.Network, data, method: str, pattern: str) -> Result:
+def measure(network: rp.Network, params: dict, data, method: str, pattern: str) -> Result:
     """Prune the network, time it, and try it on the held-out images."""
     begin = time.perf_counter()
-    pruned, masks, objectives = prune_network(network, data.train_x, method, pattern)
+    pruned, masks, objectives = prune_network(network, params, data.train_x, method, pattern)
     seconds = time.perf_counter() - begin
     return Result(
         pattern,
         method,
-        mlp.accuracy(pruned, data.test_x, data.test_y),
+        rp.accuracy(network, pruned, data.test_x, data.test_y),
         sum(objectives) / len(objectives),
         seconds,
         masks,
     )
 
 
-def measure_all(network: mlp.Network, data) -> list[Result]:
+def measure_all(network: rp.Network, params: dict, data) -> list[Result]:
     """Measure every method on every pattern, pattern by pattern."""
     return [
-        measure(network, data, method, pattern)
+        measure(network, params, data, method, pattern)
         for pattern in PATTERNS
         for method in METHODS
         if applies(method, pattern)

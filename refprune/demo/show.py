@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.syntax import Syntax
 
+import refprune as rp
 from refprune import console as reports
 from refprune import testing
 from refprune.demo import digits, mlp, pictures
@@ -83,15 +84,15 @@ def _prune(console: Console, out: Path) -> None:
     """Train, prune in every way, print the table and save the pictures."""
     data = digits.load()
     begin = time.perf_counter()
-    network = mlp.train(data.train_x, data.train_y)
+    network, params = mlp.train(data.train_x, data.train_y)
     seconds = time.perf_counter() - begin
-    dense = mlp.accuracy(network, data.test_x, data.test_y)
-    sizes = "-".join(str(size) for size in (network[0][0].shape[1], *(len(bias) for _, bias in network)))
+    dense = rp.accuracy(network, params, data.test_x, data.test_y)
+    sizes = "-".join(map(str, mlp.SIZES))
     console.print(
         f"A {sizes} network, trained on {len(data.train_y)} handwritten digits in {seconds:.1f} s: "
         f"{dense:.1%} right on {len(data.test_y)} others."
     )
-    results = measure_all(network, data)
+    results = measure_all(network, params, data)
     console.print(table(results, dense))
     error = 50 / len(data.test_y) ** 0.5
     console.print(
