@@ -54,6 +54,15 @@ def sentence(text: str) -> str:
 
 def call(contract) -> list[str]:
     """The signature, and the shapes of its arrays."""
+    if contract.call_shapes:
+        return [
+            ".. code-block:: text",
+            "",
+            f"   {contract.signature}",
+            "",
+            sentence(contract.call_shapes),
+            "",
+        ]
     shapes = {name: f"({', '.join(f'{axis}s' for axis in axes)}{',' * (len(axes) == 1)})"
               for name, axes in contract.axes.items()}  # fmt: skip
     told = [f"{'each of ' * (name == 'batches')}`{name}` is {shape}" for name, shape in shapes.items()]

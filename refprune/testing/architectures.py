@@ -79,8 +79,8 @@ PALETTE = {
         (1, 6, 5),
         2,
         lambda a: [
-            conv(1, 3, 3, 2, 1), a(), {"type": "avgpool2d", "kernel": 2, "stride": 1, "padding": (0, 1)}, FLATTEN,
-            dense(24, 2),
+            conv(1, 3, 3, 2, 1), a(), {"type": "avgpool2d", "kernel": 2, "stride": (2, 1), "padding": (1, 0)},
+            FLATTEN, dense(12, 2),
         ],
         ("ConvStride", "AvgPool"),
     ),
@@ -105,7 +105,7 @@ PALETTE = {
         (2, 4, 4),
         3,
         lambda a: [
-            conv(2, 3, 2, bias=False), norm(3), a(), {"type": "maxpool2d", "kernel": 2, "stride": 1}, FLATTEN,
+            conv(2, 3, 2, bias=False), norm(3), {"type": "maxpool2d", "kernel": 2, "padding": 1}, a(), FLATTEN,
             dense(12, 2),
         ],
         ("BatchNorm",),

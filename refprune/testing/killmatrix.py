@@ -66,7 +66,7 @@ def kill_matrix(contract: str, examples: int = 200, seed: int = 0, dtype: str = 
     for mistake in contract.mistakes:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a mistake may divide by zero or average nothing
-            report = run(mistake.fresh(), contract, examples, seed, dtype, isolate=False)
+            report = run(mistake.fresh(), contract, examples, seed, dtype, isolate=False, shrink=False)
         first = {}
         for record in report.failures:
             first.setdefault(record.case, record.check)

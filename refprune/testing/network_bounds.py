@@ -42,10 +42,8 @@ def output_sizes(layers, params, x, left, right):
             own[key] = parameter(array, empty, empty), parameter(np.abs(array), *sides)
             at += array.size
     value, size = run(layers, own.__getitem__, (constant(x), constant(np.abs(x))), _RULES)
-    samples = x.shape[0]
-    return value.value[0, 0].reshape(samples, -1), linear(
-        lambda f: f.reshape(*f.shape[:2], samples, -1), size
-    )
+    flat = value.value[0, 0].reshape(len(x), -1)
+    return flat, linear(lambda f: f.reshape(*f.shape[:2], *flat.shape), size)
 
 
 def _alike(name):

@@ -18,11 +18,26 @@ class Crossed(Exception):
     """A step crosses a kink."""
 
 
-class Along:
-    """Losses and outputs of a view's network at parameters moved along directions."""
+def witness(quantity, layers, params, x, y, loss, v=None):
+    """(direction u, what the quantity gives along it, how uncertain that is).
 
-    def __init__(self, view):
-        self.layers, self.params, self.x, self.y, self.loss = view.call[:5]
+    `G u` (samples,) for the samples' gradients, `u^T H v` for a product, `u^T A u` for a matrix.
+    """
+    along = Along(layers, params, x, y, loss)
+    u = np.random.default_rng(0).normal(size=along.size)
+    if quantity == "per_sample_gradients":
+        return u, *_once(along, along.losses, u)
+    if quantity == "gauss_newton":
+        return u, *_gauss_newton(along, u)
+    return u, *_twice(along, u, u if v is None else v)
+
+
+class Along:
+    """Losses and outputs of a network at parameters moved along directions."""
+
+    def __init__(self, layers, params, x, y, loss):
+        self.layers, self.params, self.x, self.y, self.loss = layers, params, x, y, loss
+        self.size = sum(array.size for name, array in params.items() if "running" not in name)
         f, found = kinks.watched(self.layers, self.params, self.x)
         self.f = f.reshape(len(f), -1)
         self.sides = [kink.side for kink in found]
@@ -52,7 +67,7 @@ class Along:
         return ROUNDING * np.finfo(float).eps * size
 
 
-def once(along, function, u):
+def _once(along, function, u):
     """(`D_u function`, its uncertainty)."""
     scale = np.abs(u).max()
     if scale == 0:
@@ -61,7 +76,7 @@ def once(along, function, u):
     return (4 * near - wide) / 3, np.abs(near - wide) + along.uncertain(function) / (STEP / scale)
 
 
-def twice(along, u, v):
+def _twice(along, u, v):
     """(`D_u D_v` of the mean loss, its uncertainty)."""
     if not u.any() or not v.any():
         return 0.0, 0.0
@@ -75,9 +90,9 @@ def twice(along, u, v):
     return (4 * near - wide) / 3, abs(near - wide) + 4 * size * along.uncertain(along.losses) / STEP**2
 
 
-def gauss_newton(along, u):
+def _gauss_newton(along, u):
     """(`u^T G u`, its uncertainty), from the outputs' slope along u and the loss's curvature in the outputs."""
-    slope, error = once(along, along.outputs, u)
+    slope, error = _once(along, along.outputs, u)
     S = curvature(along.f, along.y, along.loss)
     bent = (S @ slope[..., None])[..., 0]
     return (slope * bent).sum() / len(along.f), 3 * (np.abs(bent) * error).sum() / len(along.f) + (

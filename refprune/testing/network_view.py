@@ -7,7 +7,7 @@ import numpy as np
 
 from ..definitions import derivatives
 from ..definitions.jet_network import rules
-from . import kinks, network_bounds, wire
+from . import kinks, network_bounds, network_differences, wire
 from .bounds import INPUT_EPS, arithmetic_eps
 from .network_shapes import parameter_shapes
 from .views import View
@@ -112,9 +112,19 @@ class NetworkView(View):
         return {"hvp": (d,), "per_sample_gradients": (self.call[2].shape[0], d)}.get(self.quantity, (d, d))
 
     @cached_property
+    def _packed(self):
+        return wire.pack(wire.encode(self.call))
+
+    @cached_property
     def solved(self):
         """The right answers; remembered for the next view of the same problem."""
-        return _solved(self.quantity, self.roundings * self.eps, wire.pack(wire.encode(self.call)))
+        return _solved(self.quantity, self.roundings * self.eps, self._packed)
+
+    @cached_property
+    def witness(self):
+        """(direction u, a product with u by differences of forward passes, its uncertainty), see
+        `network_differences`; None where a step crosses a kink."""
+        return _witnessed(self.quantity, self._packed)
 
     @property
     def roundings(self):
@@ -146,9 +156,20 @@ class NetworkView(View):
 
 
 @lru_cache(maxsize=512)
+def _witnessed(quantity, packed):
+    try:
+        return network_differences.witness(quantity, *_unpacked(packed))
+    except network_differences.Crossed:
+        return None
+
+
+def _unpacked(packed):
+    return wire.decode(wire.unpack(packed[wire.HEADER.size :]))
+
+
+@lru_cache(maxsize=512)
 def _solved(quantity, share, packed):
-    call = wire.decode(wire.unpack(packed[wire.HEADER.size :]))
-    define = getattr(derivatives, quantity)
+    call, define = _unpacked(packed), getattr(derivatives, quantity)
     family, size = (define(*call),), _sizes(quantity, *call)
     exact, near = kinks.close(kinks.watched(*call[:3])[1], 10 * share)
     if exact:

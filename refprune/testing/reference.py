@@ -17,7 +17,8 @@ CLAIMS = {
     name: dict(_CLAIM)
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
-        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "cg",
+        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "cg", "hvp", "hessian",
+        "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
 
@@ -109,3 +110,23 @@ def cg(matvec, b, rtol):
     if answer.reason in ("negative_curvature", "max_iter"):
         raise np.linalg.LinAlgError(f"need a positive definite matrix; got {answer.reason}")
     return answer.solution
+
+
+def hvp(layers, params, x, y, loss, v):
+    """`Network.hvp`."""
+    return rp.Network.from_dicts(layers).hvp(params, x, y, v, loss)
+
+
+def hessian(layers, params, x, y, loss):
+    """`Network.hessian`."""
+    return rp.Network.from_dicts(layers).hessian(params, x, y, loss)
+
+
+def gauss_newton(layers, params, x, y, loss):
+    """`Network.gauss_newton`."""
+    return rp.Network.from_dicts(layers).gauss_newton(params, x, y, loss)
+
+
+def per_sample_gradients(layers, params, x, y, loss):
+    """`Network.per_sample_gradients`."""
+    return rp.Network.from_dicts(layers).per_sample_gradients(params, x, y, loss)

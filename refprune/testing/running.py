@@ -27,6 +27,7 @@ def run(
     claims: Mapping | None = None,
     progress: Callable | None = None,
     only: Collection | None = None,
+    shrink: bool = True,
 ) -> Report:
     """Judge an implementation on generated cases.
 
@@ -54,6 +55,8 @@ def run(
         ``progress(done, total)`` after every case.
     only : collection of int, optional
         Numbers of the cases to run; all when None.
+    shrink : bool
+        Look for the smallest failing case.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def run(
             session.take(case)
             if progress is not None:
                 progress(done + 1, len(cases))
-        smallest = session.shrunk()
+        smallest = session.shrunk() if shrink else None
     failing, passing = (
         [x for x in items if 4 < size(x[0]) < LARGE] for items in (session.failing, session.passing)
     )

@@ -8,6 +8,7 @@ from . import (
     gram,
     gram_conv,
     masks,
+    networks,
     obs,
     one_shot,
     optimal_weights,
@@ -26,6 +27,7 @@ _ALL = (
     exact_obs_blocks.CONTRACT,
     optimal_weights.CONTRACT,
     cg.CONTRACT,
+    *networks.CONTRACTS,
 )
 
 contracts = {contract.name: contract for contract in _ALL}

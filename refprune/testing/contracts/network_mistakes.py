@@ -9,7 +9,7 @@ from refprune.definitions.jet_outputs import flat_outputs, size
 
 from ..contract import Mistake
 from . import network_rules as wrong
-from .network_vectors import of_vectors, right
+from .network_vectors import of_vectors, remembered, right
 
 
 def of(quantity):
@@ -47,7 +47,7 @@ def _layers(quantity):
         "batch-statistics": ("batch normalisation uses the statistics of the batch", wrong.batch_statistics()),
         "eps-outside-the-root": ("sqrt(var) + eps is divided by", wrong.eps_outside()),
     }  # fmt: skip
-    return [Mistake(name, text, right(quantity, {**RULES, **rules})) for name, (text, rules) in steps.items()]
+    return [Mistake(name, text, right(quantity, rules)) for name, (text, rules) in steps.items()]
 
 
 # the loss
@@ -67,7 +67,7 @@ def terms(quantity, g_of=slope, S_of=curvature, first=1, second=1):
         found = (first * f.left * bent + (second * g * f.both if second else 0)).sum((-2, -1)) / len(x)
         return found if v is None else found[:, 0]
 
-    return call
+    return remembered(call)
 
 
 def naive_softmax(f):
@@ -136,7 +136,7 @@ def _curved(quantity):
         Mistake("outer-term-left-out", "only the slope of the loss times the curvature of the outputs is there",
                 terms(quantity, first=0)),
         Mistake("activations-not-curved", "the second derivative of activations is taken for 0",
-                right(quantity, {**RULES, **wrong.flat_activations()})),
+                right(quantity, wrong.flat_activations())),
     ]  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def _samples():
         Mistake("squared", "the gradients are squared", lambda *call: own(*call) ** 2),
         Mistake("of-outputs", "the gradients are those of the summed outputs", of_outputs),
         Mistake("samples-last", "the answer is (d, samples)", lambda *call: own(*call).T.copy(),
-                shows=("form", "the answer has shape")),
+                shows=("form", "(transposed)")),
     ]  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def _forms(quantity):
         Mistake("raises-at-one-sample", "a batch of one sample raises", one_sample,
                 shows=("answers", "zero-size array")),
         Mistake("one-axis-more", "the answer has an axis of length 1 at the end", column,
-                shows=("form", "the answer has shape")),
+                shows=("form", "(one axis too many)")),
         Mistake("answer-in-single", "the answer is float32 whatever the input is",
                 lambda *call: own(*call).astype(np.float32), shows=("form", "has dtype float32")),
         Mistake("state-kept", "the answer to an earlier call of the same shapes is given again",

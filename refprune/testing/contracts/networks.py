@@ -159,7 +159,7 @@ KINDS = {
     ),
 }
 EXAMPLE = """def {name}({arguments}):
-    import refprune as rp
+    import refprune as rp  # in place of your own
     network = rp.Network.from_dicts(layers)
     return network.{name}(params, x, y, {v}loss)"""
 
