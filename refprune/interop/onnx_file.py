@@ -43,7 +43,6 @@ class File:
         self.result = _result(graph, output)
         self.nodes = _needed(graph, self.result)
         self.uses = Counter(name for node in self.nodes for name in node.input if name)
-        self.uses[self.result] += 1
         self.constants = _constants(graph, self.uses)
         self.source, self.element, self.shape = _source(graph, self.uses, self.constants)
         self.dtype = optional("onnx.helper", "onnx").tensor_dtype_to_np_dtype(self.element)

@@ -30,8 +30,10 @@ def reshape(op):
     if tuple(target) == shape:
         return NOTHING
     samples, rest = shape[0], _product(shape[1:])
-    flat = {(samples, -1), (samples, rest)} | ({(-1, rest)} if isinstance(rest, int) else set())
-    op.need(tuple(target) in flat, f"from {shape} to {tuple(target)} is no Flatten")
+    op.need(
+        tuple(target) in {(samples, -1), (samples, rest), (-1, rest)},
+        f"from {shape} to {tuple(target)} is no Flatten",
+    )
     return FLATTEN
 
 

@@ -344,6 +344,10 @@ NO_FORMULAS = {
         ["Tanh x t", "Softplus t a", "Greater x twenty g", "Where g x a y"],
         "Greater .*node g",
     ),
+    "softplus or a multiple": (
+        ["Softplus x a", "Greater x twenty g", "Mul x half h", "Where g h a y"],
+        "Greater .*node g",
+    ),
     "the other way round": (["Softplus x a", "Greater x twenty g", "Where g a x y"], "Greater .*node g"),
     "a quotient": (["Tanh x a", "Div x a y"], "Div .*quotient is read only"),
     "by 0": (["Div x zero y"], "Div .*quotient is read only"),
