@@ -19,24 +19,21 @@ def without_pads(nodes: list[Node]) -> list[Node]:
     ValueError
         Something else reads the padded images, or they are padded with another constant.
     """
-    pads = {node.output: node for node in nodes if node.does != PASS and _type(node.does) == PAD}
+    pads = {node.output: node for node in nodes if _type(node.does) == PAD}
     readers, kept = defaultdict(list), []
     for node in nodes:
-        pad = pads.get(node.inputs[0])
-        if node.output in pads:
-            node = replace(node, does=PASS)
-        elif pad is not None:
+        for pad in [pads[value] for value in node.inputs if value in pads]:
+            readers[pad.output].append(node)
             try:
                 node = replace(node, does=_padded(node.does, pad.does))
             except ValueError as error:
                 raise unsupported(pad.operator, pad.name, str(error)) from None
-        for value in node.inputs:
-            readers[value].append(node)
-        kept.append(node)
+        kept.append(replace(node, does=PASS) if node.output in pads else node)
     for value, pad in pads.items():
-        if len(readers[value]) > 1:
+        if len(readers[value]) != 1:
+            got = ", ".join(map(str, readers[value])) or "none"
             raise unsupported(
-                pad.operator, pad.name, f"need one reader; got {', '.join(map(str, readers[value]))}"
+                pad.operator, pad.name, f"need one convolution or pool that reads it; got {got}"
             )
     return kept
 

@@ -30,8 +30,8 @@ def to_torch(module: Any, params: dict, masks: dict | None = None) -> Any:
     ImportError
         PyTorch is not installed.
     TypeError, ValueError
-        Names, shapes or masks that do not fit, NaN or Inf, a module that `from_torch` refuses. Nothing is
-        written then.
+        Names, shapes or masks that do not fit, NaN or Inf, numbers too large for the module's dtype, a module
+        that `from_torch` refuses. Nothing is written then.
 
     Examples
     --------
@@ -47,11 +47,17 @@ def to_torch(module: Any, params: dict, masks: dict | None = None) -> Any:
     found = traced(module)
     network, t = Network.from_dicts(found.layers), torch()
     arrays = numpy_params(network, params, masks)
+    written = {}
     for name, array in arrays.items():
-        shape = tuple(found.params[name].shape)
+        tensor, shape = found.params[name], tuple(found.params[name].shape)
         if shape != array.shape:
             raise ValueError(f"need a module with {name} of shape {array.shape}; got {shape}")
+        written[name] = t.from_numpy(array).to(tensor.dtype)
+        if not bool(t.isfinite(written[name]).all()):
+            raise ValueError(
+                f"need numbers that {tensor.dtype} holds in params[{name!r}]; got {abs(array).max()}"
+            )
     with t.no_grad():
-        for name, array in arrays.items():
-            found.params[name].copy_(t.from_numpy(array))
+        for name, value in written.items():
+            found.params[name].copy_(value)
     return module

@@ -1,6 +1,7 @@
 """PyTorch modules become networks that compute the same, with the same numbers as parameters."""
 
 import operator
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -336,3 +337,59 @@ def test_modules_that_are_not_called_are_left_out():
     _, params = same(module, images(1, 1, 10, 10))
     assert "head.weight" not in torch_names(module).values()
     assert len(params) == 8
+
+
+STEPS = {
+    "tanh": torch.tanh,
+    "relu": lambda x: F.relu(x),
+    "relu in place": lambda x: F.relu(x, inplace=True),
+    "tanh_": lambda x: x.tanh_(),
+    "silu in place": lambda x: F.silu(x, inplace=True),
+    "same": lambda x: F.dropout(x, training=False),
+    "view": lambda x: x.flatten(1),
+    "sum": lambda x, y: x + y,
+    "sum in place": operator.iadd,
+}
+
+
+class Program(nn.Module):
+    """Steps that read any of the values before them, and write over some."""
+
+    def __init__(self, seed):
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.first = nn.Linear(3, 4)
+        self.steps = []
+        for made in range(1, rng.integers(3, 8)):
+            name = str(rng.choice(list(STEPS)))
+            # mostly the newest values, so that some programs are chains with sums
+            read = [made - 1 - int(min(rng.geometric(0.6) - 1, made - 1)) for _ in range(1 + ("sum" in name))]
+            self.steps.append((name, read))
+
+    def forward(self, x):
+        values = [self.first(x)]
+        for name, read in self.steps:
+            values.append(STEPS[name](*(values[i] for i in read)))
+        return values[-1]
+
+
+def verdict(module):
+    """ "accepted", or the reason in short."""
+    try:
+        from_torch(module)
+    except ValueError as error:
+        reasons = ("in place", "adds a value to itself", "two branches share")
+        return next(reason for reason in reasons if reason in str(error))
+    same(module, images(2, 3))
+    return "accepted"
+
+
+def test_what_is_accepted_computes_the_same():
+    """300 random programs: each is refused, or read right; many of both, and of those that write in place."""
+    met = Counter()
+    for seed in range(300):
+        module = filled(Program(seed), seed)
+        writes = any("in place" in name or name.endswith("_") for name, _ in module.steps)
+        met[verdict(module), writes] += 1
+    assert met["in place", False] == 0
+    assert min(met["accepted", True], met["accepted", False], met["in place", True]) >= 25, met

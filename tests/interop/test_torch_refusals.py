@@ -163,12 +163,19 @@ def test_a_weight_that_is_shared():
     refused(nn.Sequential(linear, nn.Tanh(), other), "Linear", "'2'", "bias", "0.bias")
 
 
-def test_pads_that_two_layers_read():
-    refused(
-        Calls(lambda x: _both(F.pad(x, (1, 1, 1, 1)))),
-        "pad",
-        "one reader",
-    )
+PADS = {
+    "two layers read it": lambda x: _both(F.pad(x, (1, 1, 1, 1))),
+    "a sum reads it": lambda x: torch.tanh(x) + F.pad(x, (1, 1)),
+    "a sum reads it first": lambda x: F.pad(x, (1, 1)) + torch.tanh(x),
+    "another pad reads it": lambda x: F.max_pool2d(F.pad(F.pad(x, (1, 1)), (0, 1)), 2),
+    "dropout reads it": lambda x: F.avg_pool2d(F.dropout(F.pad(x, (1, 1)), training=False), 2),
+    "nothing reads it": lambda x: F.pad(x, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", PADS)
+def test_pads_that_no_layer_takes_in(name):
+    refused(Ends(PADS[name]), "pad", "convolution or")
 
 
 def _both(x):

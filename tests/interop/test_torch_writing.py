@@ -154,6 +154,16 @@ def test_masks_that_do_not_fit(masks, error, words):
     assert unchanged(module, before)
 
 
+def test_numbers_that_the_module_cannot_hold():
+    module = filled(nn.Linear(2, 2), dtype=torch.float32)
+    before = state(module)
+    _, params = from_torch(module)
+    large = {name: array.astype(float) * 1e300 for name, array in params.items()}
+    with pytest.raises(ValueError, match=r"numbers that torch.float32 holds in params\['0.weight'\]; got \d"):
+        to_torch(module, large)
+    assert unchanged(module, before)
+
+
 def test_another_module_is_refused_before_it_is_written_to():
     _, params = from_torch(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
     other = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 5))
