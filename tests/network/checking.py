@@ -17,6 +17,7 @@ from refprune.definitions.jet_outputs import flat_outputs
 from refprune.network import Network
 from refprune.testing.networks import problem
 
+SIZE = 90
 EPS = {"float16": 2.0**-23, "float32": 2.0**-23, "float64": 2.0**-52}  # computed in float32 at least
 
 
@@ -63,21 +64,30 @@ class Case:
         return self.layers, params, self.x.astype(float), y, self.loss
 
     def bound(self, wanted):
-        """What rounding may do to one of at most 8 products in each layer. Numbers are of size 1, or of `wanted`.
+        """What rounding may do to one of at most 8 products in each layer.
 
         A sum of n terms, one after the other, has an error below `n eps` times the sum of their sizes. What
         enters one number passes the sums over the fan-in (or the outputs) of every layer, an elementary function
-        of at most 8 roundings, and the sum over samples and positions; errors add up.
+        of at most 8 roundings, and the sum over samples and positions; errors add up. Numbers are of the size of
+        `wanted` or the outputs, or 1 while weights are below 4; a weight enters second derivatives twice.
         """
         network, shape = self.network, self.x.shape[1:]
         sums = [shape_[0] + prod(shape_[1:]) + 8 for shape_ in network.shapes.values()]
         terms = 8 * len(network.layers) + sum(sums) + self.x.shape[0] * prod(shape[1:])
-        return 8 * terms * EPS[self.x.dtype.name] * max(1.0, float(np.abs(wanted).max(initial=0)))
+        weights = max(np.abs(array).max() for array in self.params.values())
+        largest = max(1.0, np.abs(wanted).max(initial=0), self.largest_output, (weights / 4) ** 2)
+        return 8 * terms * EPS[self.x.dtype.name] * float(largest)
+
+    @cached_property
+    def largest_output(self):
+        return np.abs(derivatives.forward(*self.plain[:3])).max()
 
 
 def case(seed, flag=None, dtype="float64", loss=None, **options):
-    """A generated `Case`."""
-    found = problem(np.random.default_rng(seed), flag, dtype, loss, **options)
+    """A generated `Case` of at most `SIZE` parameters: the definitions are slow."""
+    rng, found = np.random.default_rng(seed), None
+    while found is None or sum(array.size for array in found["params"].values()) > SIZE:
+        found = problem(rng, flag, dtype, loss, **options)
     params = {name: frozen(array) for name, array in found["params"].items()}
     return Case(found["layers"], params, frozen(found["x"]), frozen(found["y"]), found["loss"])
 
