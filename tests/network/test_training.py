@@ -251,9 +251,12 @@ def test_divergence_names_its_step(lr):
 
 
 def test_divergence_in_the_last_step_is_found_too():
-    params, x, y = {"0.weight": np.array([[1.0]])}, np.array([[2e200]]), np.array([[6.0]])
-    with pytest.raises(FloatingPointError, match="at step 1"):
-        train(LINE, params, x, y, epochs=1, loss="squared")
+    """The loss before the step is 8; only the weight after it is infinite."""
+    params, x, y = {"0.weight": np.array([[1.0]])}, np.array([[2.0]]), np.array([[6.0]])
+    with pytest.raises(
+        FloatingPointError, match=r"got 0.weight with NaN or Inf \(the loss was 8\) at step 1"
+    ):
+        train(LINE, params, x, y, epochs=1, lr=1e308, loss="squared")
 
 
 def test_accuracy_counts_labels():
