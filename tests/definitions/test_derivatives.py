@@ -6,7 +6,6 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd.scipy.special import erf
 from numpy.testing import assert_array_equal
 
 from refprune.definitions import derivatives, elementwise
@@ -14,118 +13,15 @@ from refprune.definitions.jet_network import rules
 from refprune.definitions.windows import patches, winners
 from refprune.testing.architectures import PALETTE
 from refprune.testing.networks import problem
+from tests.testing.right_networks import Autograd, trainable, unflattened
 
 EPS = np.finfo(float).eps
-PHI = {
-    "relu": lambda z: anp.where(z > 0, z, 0.0),
-    "relu6": lambda z: anp.clip(z, 0.0, 6.0),
-    "tanh": anp.tanh,
-    "sigmoid": lambda z: 1 / (1 + anp.exp(-z)),
-    "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
-    "silu": lambda z: z / (1 + anp.exp(-z)),
-    "softplus": lambda z: anp.log(1 + anp.exp(z)),
-}
-
-
-def sides(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def framed(images, axis, before, after, fill):
-    """`fill` on both sides of one axis (autograd cannot differentiate `pad` with a fill)."""
-    sizes = [
-        [count if i == axis else size for i, size in enumerate(images.shape)] for count in (before, after)
-    ]
-    return anp.concatenate([np.full(sizes[0], fill), images, np.full(sizes[1], fill)], axis=axis)
-
-
-def taps(layer, images, fill):
-    """The pixel that each output reads, kernel position by kernel position: (position, (N, C, oh, ow))."""
-    (top, bottom), (left, right) = (sides(side) for side in sides(layer.get("padding", 0)))
-    stride = layer.get("stride") or (1 if layer["type"] == "conv2d" else layer["kernel"])
-    (kh, kw), (sh, sw), (dh, dw) = sides(layer["kernel"]), sides(stride), sides(layer.get("dilation", 1))
-    images = framed(framed(images, 2, top, bottom, fill), 3, left, right, fill)
-    h, w = images.shape[2] - dh * (kh - 1), images.shape[3] - dw * (kw - 1)
-    for i in range(kh):
-        for j in range(kw):
-            yield (i, j), images[:, :, i * dh : i * dh + h, j * dw : j * dw + w][:, :, ::sh, ::sw]
-
-
-def plain(layers, params, x, prefix=""):
-    """The forward pass, written for autograd and for nothing else."""
-    for i, layer in enumerate(layers):
-        kind, own = (
-            layer["type"],
-            {k.rpartition(".")[2]: v for k, v in params.items() if k.rpartition(".")[0] == f"{prefix}{i}"},
-        )
-        if kind in PHI:
-            x = PHI[kind](x)
-        elif kind == "dense":
-            x = anp.dot(x, own["weight"].T) + own.get("bias", 0.0)
-        elif kind == "conv2d":
-            groups, out, total = layer["groups"], layer["out_channels"], 0.0
-            for (i_, j_), seen in taps(layer, x, 0.0):
-                parts = [
-                    anp.einsum("oc,nchw->nohw", w, s)
-                    for w, s in zip(
-                        anp.split(own["weight"][:, :, i_, j_], groups, 0),
-                        anp.split(seen, groups, 1),
-                        strict=True,
-                    )
-                ]
-                total = total + anp.concatenate(parts, axis=1)
-            x = total + anp.reshape(own.get("bias", np.zeros(out)), (1, out, 1, 1))
-        elif kind == "maxpool2d":
-            x = anp.max(anp.stack([seen for _, seen in taps(layer, x, -np.inf)]), axis=0)
-        elif kind == "avgpool2d":
-            ones = np.ones(x.shape)
-            count = sum(
-                seen for _, seen in taps(layer, ones, 1.0 if layer.get("count_padding", True) else 0.0)
-            )
-            x = sum(seen for _, seen in taps(layer, x, 0.0)) / count
-        elif kind == "globalavgpool":
-            x = anp.mean(x, axis=(2, 3), keepdims=True)
-        elif kind == "flatten":
-            x = anp.reshape(x, (x.shape[0], -1))
-        elif kind == "batchnorm2d":
-            mean, root, w, b = (
-                anp.reshape(v, (1, -1, 1, 1))
-                for v in (
-                    own["running_mean"],
-                    np.sqrt(own["running_var"] + layer["eps"]),
-                    own["weight"],
-                    own["bias"],
-                )
-            )
-            x = (x - mean) / root * w + b
-        else:
-            body = plain(layer["body"], params, x, f"{prefix}{i}.body.")
-            x = body + plain(layer.get("shortcut", []), params, x, f"{prefix}{i}.shortcut.")
-    return x
-
-
-def losses(f, y, loss):
-    """Of each sample."""
-    if loss == "squared":
-        return anp.sum((f - y) ** 2, axis=1) / 2
-    top = anp.max(f, axis=1)
-    return top + anp.log(anp.sum(anp.exp(f - top[:, None]), axis=1)) - f[np.arange(len(y)), y]
-
-
-def trainable(params):
-    return [name for name in params if "running" not in name]
+AUTOGRAD = Autograd()
+KINDS = ("relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "softplus")
 
 
 def vector(params):
     return np.concatenate([params[name].ravel() for name in trainable(params)])
-
-
-def unflattened(params, w):
-    out, at = dict(params), 0
-    for name in trainable(params):
-        out[name] = anp.reshape(w[at : at + params[name].size], params[name].shape)
-        at += params[name].size
-    return out
 
 
 def call(found):
@@ -137,9 +33,9 @@ def along(found):
     layers, params, x, y, loss = call(found)
 
     def outputs(w):
-        return plain(layers, unflattened(params, w), x)
+        return AUTOGRAD.forward(layers, unflattened(params, w), x)
 
-    return lambda w: losses(outputs(w), y, loss), outputs
+    return lambda w: AUTOGRAD.losses(outputs(w), y, loss), outputs
 
 
 def close(found, right, scale=1.0):
@@ -176,7 +72,7 @@ def matrices(found):
     f, J = outputs(w), autograd.jacobian(outputs)(w)
     G = 0.0
     for n in range(len(f)):
-        S = autograd.hessian(lambda t, n=n: losses(t[None], y[n : n + 1], loss)[0])(f[n])
+        S = autograd.hessian(lambda t, n=n: AUTOGRAD.losses(t[None], y[n : n + 1], loss)[0])(f[n])
         G = G + J[n].T @ S @ J[n] / len(f)
     return autograd.hessian(lambda u: anp.mean(of_w(u)))(w), G
 
@@ -209,7 +105,7 @@ def test_products_are_columns_of_the_matrix(drawn):
             close(derivatives.hvp(*call(found), np.eye(len(H))[j]), H[:, j])
 
 
-@pytest.mark.parametrize("kind", sorted(PHI))
+@pytest.mark.parametrize("kind", KINDS)
 def test_derivatives_of_activations_by_differences(kind):
     phi = (
         getattr(elementwise, kind)
@@ -218,7 +114,7 @@ def test_derivatives_of_activations_by_differences(kind):
     )
     z, h = np.linspace(-4.9, 8.3, 133), 1e-5
     p0, p1, p2 = phi(z)
-    np.testing.assert_allclose(p0, PHI[kind](z), rtol=4 * EPS, atol=4 * EPS)
+    np.testing.assert_allclose(p0, getattr(AUTOGRAD, kind)(None, z), rtol=4 * EPS, atol=4 * EPS)
     # central differences err by h^2 / 6 times the third derivative (below 3) and by eps / h
     near = np.minimum(abs(z), abs(z - 6)) < 2 * h if "relu" in kind else np.zeros(z.shape, bool)
     for below, above in ((p0, p1), (p1, p2)):

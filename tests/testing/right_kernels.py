@@ -11,6 +11,8 @@ from fractions import Fraction
 from itertools import islice
 from math import prod
 
+from right_networks import Networks
+
 
 def count_of(sparsity, total):
     """round(sparsity * total), half to even, of the decimal that was written."""
@@ -18,7 +20,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels:
+class Kernels(Networks):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed
@@ -267,26 +269,31 @@ GREEDY = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks")
 
 @dataclass(frozen=True)
 class Version:
-    """Kernels, what they are run on, and the contracts for which the version means something (None: all)."""
+    """Kernels, what they are run on, and the contracts for which the version means something.
+
+    None: all, but for those `without` which it would take too long.
+    """
 
     kernels: Kernels
     dtype: str = "float64"
     arrays: str = "numpy"
     contracts: tuple | None = None
+    without: tuple = ()
 
     def serves(self, contract):
         """Whether the version means something for this contract."""
-        return self.contracts is None or contract in self.contracts
+        return contract not in self.without and (self.contracts is None or contract in self.contracts)
 
     def implementation(self, contract):
         """The method for this contract."""
         return getattr(self.kernels, contract.replace("-", "_"))
 
 
+SLOW = ("hessian",)  # autograd goes row by row
 LAST, TORCH = Kernels(last=True), Kernels("torch")  # by name for runs in another process
 VERSIONS = {
-    "float32": Version(Kernels(squares=True), "float32"),
-    "last of equals": Version(LAST),
+    "float32": Version(Kernels(squares=True), "float32", without=SLOW),
+    "last of equals": Version(LAST, without=SLOW),
     "downdate": Version(Kernels(running=True), contracts=GREEDY),
     "downdate float32": Version(Kernels(running=True), "float32", contracts=GREEDY),
     "torch": Version(TORCH, arrays="torch"),
