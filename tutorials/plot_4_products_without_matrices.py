@@ -169,16 +169,15 @@ v = rng.normal(size=larger.size)
 
 
 def seconds(function, *arguments):
-    """The shortest of ten runs."""
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        function(*arguments)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    """How long one call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
 
 
-one, other = seconds(loss_of_larger.gradient, w), seconds(loss_of_larger.hvp, w, v)
+# in turns, and the shortest of 25, so that other work on the machine disturbs little
+times = [(seconds(loss_of_larger.gradient, w), seconds(loss_of_larger.hvp, w, v)) for _ in range(25)]
+one, other = np.min(times, axis=0)
 print(f"gradient {1000 * one:.1f} ms, product {1000 * other:.1f} ms: {other / one:.2f} gradients")
 for name, size in (("this network", larger.size), ("ResNet-20", rp.resnet20().size)):
     print(f"{name}: {size:,} parameters, a Hessian would take {8 * size**2 / 1e9:.1f} GB")
@@ -205,8 +204,8 @@ for damp in (0.003, 0.01, 0.1, 0.3):
     exact = np.linalg.solve(H + damp * np.eye(reader.size), -g)
     solved[damp] = answer
     print(
-        f"damping {damp:5}: {answer.reason} after {answer.iterations:2d} steps;",
-        f"loss after the step that `np.linalg.solve` finds: {loss.value(w + exact):6.3f}",
+        f"damping {damp:5}: {answer.reason} after {answer.iterations} steps;",
+        f"`np.linalg.solve` steps to a loss of {loss.value(w + exact):.3f}",
     )
 
 # %%
