@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import refprune as rp
-from refprune import definitions, testing
+from refprune import definitions, interop, testing
 from refprune.demo.kernels import right
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,13 +23,13 @@ def api_names():
     for line in (ROOT / "docs/api/index.rst").read_text().splitlines():
         if line.startswith(".. currentmodule::"):
             module = line.split()[-1]
-        elif re.fullmatch(r"   [A-Za-z_.]+", line):
+        elif re.fullmatch(r"   [A-Za-z0-9_.]+", line):
             names.setdefault(module, set()).add(line.strip())
     return names
 
 
-def test_readme_has_a_kernel_and_a_method():
-    assert len(BLOCKS) == 2
+def test_readme_has_a_kernel_a_method_and_a_network():
+    assert len(BLOCKS) == 3
     assert all(8 <= len(block.splitlines()) <= 12 for block in BLOCKS)  # "ten lines"
 
 
@@ -37,6 +37,12 @@ def test_readme_example_of_a_method_runs():
     scope = {}
     exec(BLOCKS[1], scope)  # it asserts its own claim
     assert rp.NM(2, 4).admits(scope["pruned"].mask)
+
+
+def test_readme_example_of_a_network_runs():
+    scope = {}
+    exec(BLOCKS[2], scope)  # it asserts its own claim
+    assert scope["H"].shape == (67, 67)
 
 
 def test_readme_example_of_a_kernel_runs(monkeypatch):
@@ -50,7 +56,8 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
 
 def test_every_public_name_is_on_the_api_page():
     pages = api_names()
-    assert set(rp.__all__) - {"__version__", "definitions", "testing"} == pages["refprune"]
+    assert set(rp.__all__) - {"__version__", "definitions", "interop", "testing"} == pages["refprune"]
+    assert set(interop.__all__) == pages["refprune.interop"]
     assert set(definitions.__all__) == pages["refprune.definitions"]
     told = {name.split(".")[0] for name in pages["refprune.testing"]} | {"contracts"}
     assert set(testing.__all__) <= told
