@@ -14,7 +14,8 @@ import numpy as np
 
 from refprune.definitions import derivatives
 from refprune.definitions.jet_outputs import flat_outputs
-from refprune.network import Network
+from refprune.network import Network, matrices
+from refprune.network.point import Point
 from refprune.testing.networks import problem
 
 SIZE = 90
@@ -126,9 +127,25 @@ def check_network(case, only=()):
     }
     for name in only or pairs:
         got, wanted = pairs[name]()
-        close(name, got, wanted, case.bound(wanted))
         if name.startswith("hessian") and np.ndim(got) == 2:
             assert np.array_equal(got, got.T), f"{name}: not symmetric bit for bit"
+        close(name, got, wanted, case.bound(wanted))
+
+
+def check_chunks(case, memory):
+    """The chunks of directions: each parameter's unit vector once, and nothing else in it."""
+    network = case.network
+    point = Point(network, *case.data, case.loss, len(case.x))
+    for key, (start, end) in matrices.layer_spans(network).items():
+        indices, found = np.arange(end - start), []
+        for a, b, directions in matrices._directions(point, key, indices, memory):
+            flat = [
+                np.reshape(directions[name], (b - a, -1)) for name in network.shapes if name in directions
+            ]
+            assert np.array_equal(np.concatenate(flat, axis=1), np.eye(end - start)[a:b]), "not a unit vector"
+            found += range(a, b)
+        assert set(found) == set(indices.tolist()), f"a direction of layer {key} is in no chunk"
+        assert len(found) == len(indices), f"a direction of layer {key} is in two chunks"
 
 
 class Alone:
