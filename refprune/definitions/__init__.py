@@ -5,11 +5,12 @@ object arrays of `fractions.Fraction`, where every answer is exact. `refprune.me
 tests hold the two to each other. Counts are numbers of weights (or groups, or blocks) to prune. The inputs
 must be valid: definitions do not check them, methods do.
 
-Derivatives have several definitions, each a module with the same function names: `one_hidden_layer` (by hand),
-`r_operator`, `finite_differences`, `by_autograd`; `losses` are those of one sample.
+Derivatives have several definitions, each a module with the same function names: `derivatives` (value, first and
+second derivatives carried forward through any network), `one_hidden_layer` (by hand), `r_operator`,
+`finite_differences`, `by_autograd`; `losses` are those of one sample.
 """
 
-from refprune.definitions import by_autograd, finite_differences, losses, one_hidden_layer, r_operator
+from refprune.definitions import by_autograd, derivatives, finite_differences, losses, one_hidden_layer, r_operator
 from refprune.definitions.allocation import row_counts
 from refprune.definitions.best_support import best_support
 from refprune.definitions.conjugate_gradient import conjugate_gradient
@@ -27,6 +28,7 @@ __all__ = [
     "best_support",
     "by_autograd",
     "conjugate_gradient",
+    "derivatives",
     "exact_obs",
     "exact_obs_blocks",
     "exact_obs_nm",
