@@ -10,7 +10,14 @@ second derivatives carried forward through any network), `one_hidden_layer` (by 
 `finite_differences`, `by_autograd`; `losses` are those of one sample.
 """
 
-from refprune.definitions import by_autograd, derivatives, finite_differences, losses, one_hidden_layer, r_operator
+from refprune.definitions import (
+    by_autograd,
+    derivatives,
+    finite_differences,
+    losses,
+    one_hidden_layer,
+    r_operator,
+)
 from refprune.definitions.allocation import row_counts
 from refprune.definitions.best_support import best_support
 from refprune.definitions.conjugate_gradient import conjugate_gradient
