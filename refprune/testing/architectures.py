@@ -72,22 +72,24 @@ PALETTE = {
     "conv": Architecture(
         (2, 5, 4),
         2,
-        lambda a: [conv(2, 3, (3, 2), 1, (1, 0)), a(), {"type": "maxpool2d", "kernel": 2}, FLATTEN, dense(6, 2)],
+        lambda a: [
+            conv(2, 3, (3, 2), 1, (1, 0)), a(), {"type": "maxpool2d", "kernel": 2, "stride": (2, 1)}, FLATTEN,
+            dense(12, 2),
+        ],
         ("Conv", "ConvPadding", "MaxPool"),
     ),
     "stride": Architecture(
         (1, 6, 5),
         2,
         lambda a: [
-            conv(1, 3, 3, 2, 1), a(), {"type": "avgpool2d", "kernel": 2, "stride": (2, 1), "padding": (1, 0)},
-            FLATTEN, dense(12, 2),
+            conv(1, 3, 3, (2, 1), 1), a(), {"type": "avgpool2d", "kernel": 2, "padding": (1, 0)}, FLATTEN, dense(12, 2),
         ],
         ("ConvStride", "AvgPool"),
     ),
     "dilation": Architecture(
         (2, 5, 5),
         2,
-        lambda a: [conv(2, 2, 2, 1, 0, 2, bias=False), a(), conv(2, 3, 2), a(), GLOBAL, FLATTEN, dense(3, 2)],
+        lambda a: [conv(2, 2, 2, 1, 0, (1, 2), bias=False), a(), conv(2, 3, 2), a(), GLOBAL, FLATTEN, dense(3, 2)],
         ("ConvDilation",),
     ),
     "groups": Architecture(
