@@ -31,6 +31,7 @@ CACHE = (
     2**24
 )  # bytes of the tangents of one chunk of directions: the time goes into memory, not into products
 LEAST = 8  # directions at once, where memory allows, so that products are large
+STRIP = 64  # rows of a matrix that are made symmetric at once
 PART = 2**20  # numbers that the samples of one part hold
 
 
@@ -159,9 +160,18 @@ def _mirrored(total, network, columns):
     for start, end in layer_spans(network).values():
         a, b = np.searchsorted(columns, (start, end))
         if a < b:
-            total[a:b, a:b] = (total[a:b, a:b] + swap(total[a:b, a:b])) / 2
+            symmetrise(total, a, b)
             total[b:, a:b] = swap(total[a:b, b:])
     return total
+
+
+def symmetrise(matrix, start, stop):
+    """Make the block [start, stop) of the diagonal its symmetric part, some rows at a time: little memory is held."""
+    for a in range(start, stop, STRIP):
+        rows = slice(a, min(a + STRIP, stop))
+        mean = (matrix[rows, a:stop] + swap(matrix[a:stop, rows])) / 2
+        matrix[rows, a:stop] = mean
+        matrix[a:stop, rows] = swap(mean)
 
 
 def hessian_diagonal(

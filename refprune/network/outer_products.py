@@ -2,11 +2,11 @@ r"""Sums of outer products over samples: Gauss-Newton and Fisher matrices, metho
 
 from math import prod
 
-from refprune.arrays import Array, integer, namespace, swap
+from refprune.arrays import Array, full, integer, namespace, swap
 
 from . import losses
 from .derivatives import jacobian_part, join, points, prepared, trainable
-from .matrices import MEMORY, PART
+from .matrices import MEMORY, PART, STRIP, symmetrise
 from .point import parts
 
 
@@ -22,11 +22,11 @@ def gauss_newton(
     integer("memory", memory, least=1)
     trainable(network)
     params, x, _ = prepared(network, params, x, y, loss)
-    total = 0
+    total = full((network.size, network.size), 0, x)
     for f, J in _jacobians(network, params, x, memory):
         HJ = swap(losses.hessian_product(loss, f[:, None, :], swap(J)))
-        total = total + _outer(J, HJ)
-    return _symmetric(total) / x.shape[0]
+        _add_outer(total, J, HJ, memory)
+    return _mean(total, x.shape[0])
 
 
 def model_fisher(network, params: dict, x: Array, loss: str = "cross_entropy", memory: int = MEMORY) -> Array:
@@ -41,21 +41,22 @@ def model_fisher(network, params: dict, x: Array, loss: str = "cross_entropy", m
     shape = network.output_shape(x.shape[1:])
     if loss not in losses.NAMES or (loss == "cross_entropy" and len(shape) != 1):
         raise ValueError(f"need loss in {', '.join(losses.NAMES)} for outputs {shape}; got {loss!r}")
-    total = 0
+    total = full((network.size, network.size), 0, x)
     for f, J in _jacobians(network, params, x, memory):
         scores = losses.factor(loss, f) @ J  # (samples, labels, d)
-        total = total + _outer(scores, scores)
-    return _symmetric(total) / x.shape[0]
+        _add_outer(total, scores, scores, memory)
+    return _mean(total, x.shape[0])
 
 
 def empirical_fisher(network, params: dict, x: Array, y: Array, loss: str = "cross_entropy") -> Array:
     """The mean of the outer products of every sample's own gradient, (d, d). Arguments as of `loss`."""
-    total = 0
+    total = None
     for point in points(network, params, x, y, loss, PART):
         gradients = point.pull("samples")
         gradients = join(network, gradients, network.shapes, (point.outputs.shape[0],), point.outputs)
-        total = total + swap(gradients) @ gradients
-    return _symmetric(total) / x.shape[0]
+        total = full((network.size, network.size), 0, gradients) if total is None else total
+        _add_outer(total, gradients, gradients, MEMORY)
+    return _mean(total, x.shape[0])
 
 
 def _jacobians(network, params, x, memory):
@@ -67,11 +68,18 @@ def _jacobians(network, params, x, memory):
         yield namespace(f).reshape(f, (f.shape[0], outputs)), J
 
 
-def _outer(a, b):
-    """The sum over the leading axes of a^T b: one large product."""
+def _add_outer(total, a, b, memory):
+    """Add the sum over the leading axes of a^T b to `total` (d, d), some rows at a time."""
     xp, d = namespace(a, b), a.shape[-1]
-    return swap(xp.reshape(a, (-1, d))) @ xp.reshape(b, (-1, d))
+    a, b = swap(xp.reshape(a, (-1, d))), xp.reshape(b, (-1, d))
+    step = max(STRIP, memory // (32 * d))
+    for start in range(0, d, step):
+        rows = slice(start, min(start + step, d))
+        total[rows, :] += a[rows, :] @ b
 
 
-def _symmetric(matrix):
-    return (matrix + swap(matrix)) / 2
+def _mean(total, samples):
+    """The symmetric mean, in place."""
+    total /= samples
+    symmetrise(total, 0, total.shape[0])
+    return total
