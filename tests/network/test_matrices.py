@@ -1,12 +1,24 @@
 """Hessian, its blocks and diagonal, Gauss-Newton and Fisher matrices: closed forms and properties."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from refprune.network import Dense, Network, matrices
+from refprune.network import (
+    Conv2d,
+    Dense,
+    Flatten,
+    MaxPool2d,
+    Network,
+    SiLU,
+    Tanh,
+    matrices,
+    outer_products,
+)
 from tests.network.checking import EPS, Case, case, close, frozen
 
 seeds = st.integers(0, 2**32 - 1)
@@ -107,6 +119,43 @@ def test_memory_changes_nothing_but_rounding(memory, monkeypatch):
             full(found, memory=1)
             assert set(sizes) == {1}  # one direction at a time
     assert memory == 1 or len(set(sizes)) > 1
+
+
+@pytest.mark.parametrize("strip", [1, 3, 1000])
+def test_strips_of_rows_change_nothing_but_rounding(strip, monkeypatch):
+    for seed in range(6):
+        found = case(seed, ("Conv", "Shortcut", None)[seed % 3])
+        names = ("hessian", "gauss_newton", "empirical_fisher")
+        whole = [getattr(found.network, name)(*found.data, found.loss) for name in names]
+        with monkeypatch.context() as patch:
+            patch.setattr(matrices, "STRIP", strip)
+            patch.setattr(outer_products, "STRIP", strip)
+            patch.setattr(outer_products, "MEMORY", 1)
+            for name, wanted in zip(names, whole, strict=True):
+                options = {} if name == "empirical_fisher" else {"memory": 1}
+                got = getattr(found.network, name)(*found.data, found.loss, **options)
+                close(f"{name} in strips of {strip}", got, wanted, 2 * found.bound(wanted))
+                assert_array_equal(got, got.T)
+
+
+@pytest.mark.parametrize("name", ["hessian", "hessian_diagonal", "gauss_newton", "model_fisher"])
+def test_temporary_arrays_keep_to_the_budget(name):
+    """About: at most twice the budget, and 1 MiB for one part of the samples, their copies, and a strip of rows."""
+    rng = np.random.default_rng(0)
+    for layers, shape in (
+        ([Dense(20, 20), Tanh(), Dense(20, 10)], (300, 20)),
+        ([Conv2d(1, 3, 3, padding=1), MaxPool2d(2), Conv2d(3, 6, 3), SiLU(), Flatten(), Dense(54, 9)], (32, 1, 10, 10)),
+    ):  # fmt: skip
+        network = Network(layers)
+        params, x, y = network.init(rng), rng.normal(size=shape), rng.integers(9, size=shape[0])
+        arguments = (params, x) if name == "model_fisher" else (params, x, y)
+        getattr(network, name)(*arguments)  # what is made once is made
+        for memory in (2**20, 2**21):  # the matrices take 3 and 4 MB
+            tracemalloc.start()
+            result = getattr(network, name)(*arguments, memory=memory)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak - result.nbytes <= 2 * memory + 2**20, (peak - result.nbytes) / memory
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
