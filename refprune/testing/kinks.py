@@ -1,12 +1,13 @@
 """How far the input of a network is from the kinks of ReLU and ReLU6 and from the ties of max pools."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..definitions.derivatives import forward
 from ..definitions.jet_layers import look
-from ..definitions.jet_network import RULES
+from ..definitions.jet_network import RULES, rules
+from ..definitions.jet_outputs import outputs, size
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Kinks:
     ----------
     distance : (entries,) array
         Of a ReLU `|z|`, of a ReLU6 the smaller of `|z|` and `|z - 6|`, of a max pool the lead of the winner in each
-        window; infinite where all entries are exactly 0: they are dead, and it does not matter which one wins.
+        window; infinite where the equal ones have equal derivatives, as the zeros behind a ReLU do: it does not matter
+        which one wins.
     rivals : (entries,) array
         The same to what comes after it: the other kink of a ReLU6, the third largest of a window.
     side : (entries,) array of int
@@ -50,8 +52,39 @@ def watched(layers, params, x):
         return rule
 
     measures = {"relu": _relu, "relu6": _relu6, "maxpool2d": _maxpool}
-    rules = {**RULES, **{name: watching(name, measure) for name, measure in measures.items()}}
-    return forward(layers, params, x, rules), found
+    watching_all = {**RULES, **{name: watching(name, measure) for name, measure in measures.items()}}
+    f = forward(layers, params, x, watching_all)
+    if any((kinks.distance == 0).any() for kinks in found):
+        found = _without_idle_ties(layers, params, x, found)
+    return f, found
+
+
+def _without_idle_ties(layers, params, x, found):
+    """Ties of entries whose derivatives are equal, whatever the slopes at kinks before them, are none."""
+    steep, idle = rules(1), []
+
+    def maxpool(layer, own, a, _):
+        seen, slopes = look(layer, a.value, -np.inf), look(layer, a.left)
+        tied = seen == seen.max(axis=(-4, -3), keepdims=True)
+        most = np.where(tied, slopes, -np.inf).max(axis=(-4, -3))
+        least = np.where(tied, slopes, np.inf).min(axis=(-4, -3))
+        idle.append((most == least).all(axis=(0, 1)).ravel())
+        return steep["maxpool2d"](layer, own, a, _)
+
+    def relu(name):
+        def rule(layer, own, a, _):
+            idle.append(np.zeros(a.value.size, bool))
+            return steep[name](layer, own, a, _)
+
+        return rule
+
+    watching = {"relu": relu("relu"), "relu6": relu("relu6"), "maxpool2d": maxpool}
+    outputs(layers, params, x, np.eye(size(params)), None, {**steep, **watching})
+    return [
+        replace(kinks, **{name: np.where(at, np.inf, getattr(kinks, name)) for name in ("distance", "rivals")},
+                side=np.where(at, 0, kinks.side))
+        for kinks, at in zip(found, idle, strict=True)
+    ]  # fmt: skip
 
 
 def distances(layers, params, x):
@@ -59,14 +92,12 @@ def distances(layers, params, x):
     return np.concatenate([np.zeros(0), *(found.distance for found in watched(layers, params, x)[1])])
 
 
-def close(found, share):
-    """(entries exactly on a kink, entries and rivals closer than `share` of what came in)."""
-    exact = sum(int((kinks.distance == 0).sum()) for kinks in found)
-    near = sum(
-        int((entry <= share * kinks.size).sum())
-        for kinks in found
-        for entry in (kinks.distance, kinks.rivals)
-    )
+def close(found, share, scales):
+    """(entries exactly on a kink, entries and rivals closer than `share` of each layer's scale)."""
+    exact = near = 0
+    for kinks, scale in zip(found, scales, strict=True):
+        exact += int((kinks.distance == 0).sum())
+        near += sum(int((entry <= share * scale).sum()) for entry in (kinks.distance, kinks.rivals))
     return exact, near
 
 
@@ -90,6 +121,4 @@ def _maxpool(layer, images):
     seen = np.moveaxis(seen, (-4, -3), (0, 1)).reshape(-1, seen[..., 0, 0, :, :].size)
     padding = np.full((2, seen.shape[1]), -np.inf)
     third, second, first = np.sort(np.concatenate([padding, seen]), axis=0)[-3:]
-    dead = (first == 0) & (second == 0)
-    leads = [np.where(dead, np.inf, first - other) for other in (second, third)]
-    return Kinks(*leads, np.where(dead, 0, np.argmax(seen, axis=0)), _size(images))
+    return Kinks(first - second, first - third, np.argmax(seen, axis=0), _size(images))

@@ -51,7 +51,8 @@ def by_differences(view, answer):
     at = int(np.argmax(error / bound))
     if error[at] > bound[at]:
         text = f"{what} is {said[at]:.6g}; differences of the network's values give {right[at]:.6g}"
-        return failed(text, float(error[at]), float(bound[at]))
+        where = equal(view, answer).explanation  # empty if the definition were to side with the answer
+        return failed("; ".join(filter(None, [text, where])), float(error[at]), float(bound[at]))
     return passed(float(error[at]), float(bound[at]))
 
 

@@ -11,6 +11,7 @@ from ..definitions.jet_losses import curvature, value
 from . import kinks
 
 STEP = 2.0**-9  # of parameters of size 1, in a direction whose largest entry is 1
+TRUNCATION = 3  # times what the two steps differ by, of which a quarter is left where the steps are small
 ROUNDING = 64  # times eps of the largest number in the forward pass
 
 
@@ -73,7 +74,9 @@ def _once(along, function, u):
     if scale == 0:
         return 0 * function(u), 0.0
     wide, near = ((function(h * u) - function(-h * u)) / (2 * h) for h in (STEP / scale, STEP / scale / 2))
-    return (4 * near - wide) / 3, np.abs(near - wide) + along.uncertain(function) / (STEP / scale)
+    return (4 * near - wide) / 3, TRUNCATION * np.abs(near - wide) + along.uncertain(function) / (
+        STEP / scale
+    )
 
 
 def _twice(along, u, v):
@@ -87,7 +90,9 @@ def _twice(along, u, v):
         found.append(sum(losses) / (4 * h * h))
     size = np.abs(u).max() * np.abs(v).max()
     wide, near = (size * number for number in found)
-    return (4 * near - wide) / 3, abs(near - wide) + 4 * size * along.uncertain(along.losses) / STEP**2
+    return (4 * near - wide) / 3, TRUNCATION * abs(near - wide) + 4 * size * along.uncertain(
+        along.losses
+    ) / STEP**2
 
 
 def _gauss_newton(along, u):

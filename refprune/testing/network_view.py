@@ -118,7 +118,7 @@ class NetworkView(View):
     @cached_property
     def solved(self):
         """The right answers; remembered for the next view of the same problem."""
-        return _solved(self.quantity, self.roundings * self.eps, self._packed)
+        return _solved(self.quantity, self.factor * self.eps, self._packed)
 
     @cached_property
     def witness(self):
@@ -127,9 +127,9 @@ class NetworkView(View):
         return _witnessed(self.quantity, self._packed)
 
     @property
-    def roundings(self):
+    def factor(self):
         """c of the bound."""
-        return network_bounds.roundings(self.call[1], self.call[2])
+        return network_bounds.factor(self.call[1], self.call[2])
 
     @property
     def right(self):
@@ -141,17 +141,16 @@ class NetworkView(View):
         """What rounding explains at each entry: of the arithmetic, of claimed inputs, of storing the answer."""
         eps_in = INPUT_EPS.get(self.claims.get("input_precision"), 0.0)
         eps = max(arithmetic_eps(d, {}) for d in (self.dtype, self.claims.get("dtype", self.dtype)))
-        products = 2 + 2 * sum(
-            array.ndim > 1 for array in self.call[1].values()
-        )  # along a path, there and back
-        share = self.roundings * eps + 4 * products * eps_in
+        share = self.factor * eps + 8 * eps_in  # inputs are rounded on the way there and back
         return share * self.solved.size + self.store_eps * np.abs(self.right) + np.finfo(self.dtype).tiny
 
     def same(self, a, b, factor):
         """Whether two answers differ by at most `factor` bounds; of answers that are too large, by as much more."""
-        grown = max(
-            1.0, *(np.abs(answer).max() / self.solved.size.max() for answer in (a, b)) if a.size else ()
+        most, size = (
+            max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)),
+            self.solved.size.max(initial=0.0),
         )
+        grown = max(1.0, most / size) if size else 1.0
         return bool((np.abs(a - b) <= factor * grown * self.allowed).all())
 
 
@@ -171,28 +170,43 @@ def _unpacked(packed):
 def _solved(quantity, share, packed):
     call, define = _unpacked(packed), getattr(derivatives, quantity)
     family, size = (define(*call),), _sizes(quantity, *call)
-    exact, near = kinks.close(kinks.watched(*call[:3])[1], 10 * share)
+    exact, near = kinks.close(kinks.watched(*call[:3])[1], share, _scales(*call[:3]))
     if exact:
         others = tuple(define(*call, rules(s)) for s in (0.5, 1))
         if any((np.abs(other - family[0]) > share * size).any() for other in others):
             family += others
-        else:
-            near -= exact
+        elif near == exact:  # none of them matters
+            near = 0
     return Solved(family, size, near > 1 or near > exact)
 
 
+def _scales(layers, params, x):
+    """How large the terms are whose sums come into each layer with kinks."""
+    terms = {
+        name: -np.abs(a) if "mean" in name else np.abs(a) for name, a in params.items()
+    }  # means are subtracted
+    return [found.size for found in kinks.watched(layers, terms, np.abs(x))[1]]
+
+
 def _sizes(quantity, layers, params, x, y, loss, v=None):
-    """The definition on absolute values (see `network_bounds`)."""
-    d = sum(array.size for name, array in params.items() if "running" not in name)
+    """What one rounding at each step makes of every entry (see `network_bounds`)."""
+    d, samples = sum(array.size for name, array in params.items() if "running" not in name), len(x)
     every, none = np.eye(d), np.zeros((0, d))
     right = {"hvp": v[None] if v is not None else none, "hessian": every}.get(quantity, none)
-    f, F = network_bounds.output_sizes(layers, params, x, every, right)
-    g = network_bounds.slope_sizes(f, F.value[0, 0], y, loss)
+    f, A, E = network_bounds.carried(layers, params, x, every, right)
+    g, g_error = network_bounds.of_slope(f, E.value[0, 0], y, loss)
     if quantity == "per_sample_gradients":
-        return (g * F.left[:, 0]).sum(-1).T
-    S = network_bounds.curvature_sizes(f, F.value[0, 0], loss)
+        return (g_error * A.left[:, 0] + g * E.left[:, 0]).sum(-1).T
+    S, S_error = network_bounds.of_curvature(f, E.value[0, 0], y, loss)
     if quantity == "gauss_newton":
-        J = F.left[:, 0]
-        return J.reshape(d, -1) @ (S @ J[..., None])[..., 0].reshape(d, -1).T / len(x)
-    size = (F.left * (S @ F.right[..., None])[..., 0] + g * F.both).sum((-2, -1)) / len(x)
+        J, J_error = A.left[:, 0], E.left[:, 0]
+        half = (S @ J_error[..., None])[..., 0].reshape(d, -1) @ J.reshape(d, -1).T
+        whole = J.reshape(d, -1) @ (S_error @ J[..., None])[..., 0].reshape(d, -1).T
+        return (
+            half + half.T + whole + J.reshape(d, -1) @ (S @ J[..., None])[..., 0].reshape(d, -1).T
+        ) / samples
+    bent, bent_error = (S @ A.right[..., None])[..., 0], (S @ E.right[..., None])[..., 0]
+    bent_error = bent_error + bent + (S_error @ A.right[..., None])[..., 0]
+    size = E.left * bent + A.left * bent_error + g_error * A.both + g * E.both
+    size = size.sum((-2, -1)) / samples
     return size[:, 0] if quantity == "hvp" else size

@@ -173,12 +173,22 @@ def _fits(found, flag):
     """Whether the input is far from every kink, or on exactly one; whether the curvature is what is asked for."""
     wide = {name: array.astype(float) for name, array in found["params"].items()}
     x = found["x"].astype(float)
-    measured = kinks.distances(found["layers"], wide, x)
     if flag == "Kink":
-        return (measured == 0).sum() == 1 and measured[measured > 0].min(initial=np.inf) >= MARGIN
-    if measured.min(initial=np.inf) < MARGIN:
+        return _on_one_kink(kinks.watched(found["layers"], wide, x)[1])
+    if kinks.distances(found["layers"], wide, x).min(initial=np.inf) < MARGIN:
         return False
     if flag == "NegativeCurvature":
         values = np.linalg.eigvalsh(derivatives.hessian(found["layers"], wide, x, found["y"], found["loss"]))
         return values[0] < -0.05 * values[-1]
     return True
+
+
+def _on_one_kink(found):
+    """Whether one entry is exactly on a kink, with one rival at most, and all others are far from theirs."""
+    distance, rivals = (
+        np.concatenate([np.zeros(0), *(getattr(kinks, name) for kinks in found)])
+        for name in ("distance", "rivals")
+    )
+    return (distance == 0).sum() == 1 and min(
+        distance[distance > 0].min(initial=np.inf), rivals.min()
+    ) >= MARGIN

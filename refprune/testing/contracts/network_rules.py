@@ -49,17 +49,20 @@ def conv2d(see=look, kernel=lambda w: w):
 
     def rule(layer, own, a, rules):
         seen, weight = linear(lambda part: see(layer, part), a), linear(kernel, own("weight"))
-        z = product(lambda w, part: convolution(w, part, layer["groups"]), weight, seen)
-        return add(z, linear(per_channel, own("bias"))) if layer["bias"] else z
+        z = product(lambda w, part: convolution(w, part, layer.get("groups", 1)), weight, seen)
+        return add(z, linear(per_channel, own("bias"))) if layer.get("bias", True) else z
 
     return {"conv2d": rule}
 
 
 def padding_at_end(layer, part):
     """All padding at the bottom and on the right."""
-    ph, pw = pair(layer["padding"])
+    ph, pw = pair(layer.get("padding", 0))
     return patches(
-        padded(part, ((0, 2 * ph), (0, 2 * pw))), layer["kernel"], layer["stride"], layer["dilation"]
+        padded(part, ((0, 2 * ph), (0, 2 * pw))),
+        layer["kernel"],
+        layer.get("stride", 1),
+        layer.get("dilation", 1),
     )
 
 
@@ -76,7 +79,7 @@ def step_ignored(name):
 def interleaved(layer, part):
     """Group g sees the channels g, g + groups, ..."""
     seen = look(layer, part)
-    order = np.arange(seen.shape[-5]).reshape(-1, layer["groups"]).T.ravel()
+    order = np.arange(seen.shape[-5]).reshape(-1, layer.get("groups", 1)).T.ravel()
     return seen[..., order, :, :, :, :]
 
 
@@ -89,9 +92,9 @@ def border_left_out():
         seen = linear(lambda part: look(layer, part), a)
         whole = look(layer, np.ones(a.value.shape[-3:])).all(axis=(0, 1, 2))
         inside = linear(lambda part: part * whole, seen)
-        times = lambda w, part: convolution(w, part, layer["groups"])  # noqa: E731
+        times = lambda w, part: convolution(w, part, layer.get("groups", 1))  # noqa: E731
         z = add(product(times, fixed, seen), product(times, moving, inside))
-        return add(z, linear(per_channel, own("bias"))) if layer["bias"] else z
+        return add(z, linear(per_channel, own("bias"))) if layer.get("bias", True) else z
 
     return {"conv2d": rule}
 
@@ -152,7 +155,7 @@ def eps_outside():
     """`sqrt(var) + eps` for `sqrt(var + eps)`."""
 
     def rule(layer, own, a, rules):
-        root = np.sqrt(own("running_var").value[0, 0]) + layer["eps"]
+        root = np.sqrt(own("running_var").value[0, 0]) + layer.get("eps", 1e-5)
         var = constant(root * root)
         return RULES["batchnorm2d"](
             {**layer, "eps": 0.0}, lambda key: var if key == "running_var" else own(key), a, rules

@@ -108,6 +108,10 @@ def _spoiled(rng, found, flag):
         if place == "params":
             name = str(rng.choice([name for name in params if "running" not in name]))
             return {**found, "params": {**params, name: make.spoil(rng, params[name], flag)}}
+        if (
+            place == "x" and flag == "WrongShape"
+        ):  # images of another size may be fine, other channels are not
+            return {**found, "x": make.spoil(rng, x.swapaxes(1, -1), flag).swapaxes(1, -1)}
         return {**found, place: make.spoil(rng, found[place], flag)}
     if flag == "Empty":
         return {**found, "x": x[:0], "y": y[:0]}
@@ -140,8 +144,9 @@ READINGS = (
 )
 SHAPES = "`x` is (samples, inputs) or (samples, channels, height, width), `y` (samples,) integers or (samples, outputs)"
 TOLERANCE = (
-    "`c eps` times the sum of the absolute values of all terms, entrywise: the definition on absolute values; c counts "
-    "the additions along a path, forward and back (Higham, section 3.1); the eps of x's dtype on top, for storing"
+    "`c eps E` entrywise: E is what one rounding at each step makes of an entry, carried through the definition in "
+    "absolute values (first order, the sensitivity of activations and softmax included); c is 4 + sqrt(n), n the "
+    "longest sum (Higham, section 3.1; Higham and Mary 2019); the eps of x's dtype on top, for storing"
 )
 TIES = "on a kink of a ReLU, or a tie in a max pool, every slope in [0, 1] is right, the same in all entries"
 KINDS = {
