@@ -36,5 +36,5 @@ def softmax(f):
 
 
 def one_hot(f, y):
-    """(samples, outputs): 1 at the label, else 0."""
-    return (namespace(f, y).arange(f.shape[1]) == y[:, None]) * 1
+    """(samples, outputs): True at the label."""
+    return namespace(f, y).arange(f.shape[1]) == y[:, None]
