@@ -50,7 +50,9 @@ def main() -> None:
         with path.open(newline="") as file:
             rows = {row[0]: row for row in csv.reader(file)}
     with ProcessPoolExecutor() as pool:
-        found = {(contract, name): pool.submit(cell, name, contract) for contract in asked for name in VERSIONS}
+        found = {
+            (contract, name): pool.submit(cell, name, contract) for contract in asked for name in VERSIONS
+        }
         for contract in asked:
             rows[contract] = [contract, *(found[contract, name].result() for name in VERSIONS)]
             print(*rows[contract], sep=", ", flush=True)
