@@ -39,7 +39,11 @@ PRIOR[:, 0] = False
 
 def test_this_file_knows_every_public_name():
     classes = {"NM", "Blocks", "Groups", "Unstructured", "Pruned", "__version__"}
-    elsewhere = {*refprune.network.__all__, *refprune.curvature.__all__, "interop"}  # their tests have backends
+    elsewhere = {
+        *refprune.network.__all__,
+        *refprune.curvature.__all__,
+        "interop",
+    }  # their tests have backends
     assert set(rp.__all__) - classes - elsewhere <= {*METHODS, *PROBLEMS}
 
 

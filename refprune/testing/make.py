@@ -13,7 +13,11 @@ from .bounds import condition_limit
 
 ERRORS = ("NaN", "Inf", "Empty", "WrongShape", "WrongCount", "NMRemainder", "NonSymmetric", "KernelTooLarge",
           "GroupsRemainder", "BadLabel", "UnknownLayer")  # fmt: skip
-FREE = ("Singular", "NegativeCurvature", "BeyondArithmetic")  # an error is right too, or the certificate is another
+FREE = (
+    "Singular",
+    "NegativeCurvature",
+    "BeyondArithmetic",
+)  # an error is right too, or the certificate is another
 LAYOUTS = ("NonContiguous", "ReadOnly", "Transposed")
 SPARSITIES = (0.1, 0.55, 0.7, 0.3, 0.25, 0.5, 0.9)
 

@@ -30,6 +30,9 @@ STEEPEST = {
     "silu": (1.1, 0.5, 0.31),
     "softplus": (1.0, 0.25, 0.0963),
 }
+# Where an activation is flat, its computed slope may still be off by an eps of the steepest one, and the slopes of
+# several layers multiply, as do small values: none counts as smaller than a rounding of half precision.
+LEAST = 2.0**-11
 
 
 def carried(layers, params, x, left, right):
@@ -77,7 +80,7 @@ def _smooth(name):
         true = RULES[name](layer, own, z, None)
         one = Jet(z.value, np.ones_like(z.value), np.ones_like(z.value), 0 * z.value)
         bent = RULES[name](layer, own, one, None)
-        p1, p2 = np.abs(bent.left), np.abs(bent.both)
+        p1, p2 = np.abs(bent.left) + LEAST * k1, np.abs(bent.both) + LEAST * k2
         passed = Jet(
             p1 * E.value,
             p1 * E.left + p2 * E.value * A.left,
@@ -93,7 +96,8 @@ def _smooth(name):
             k1 * A.right,
             k2 * A.left * A.right + k1 * A.both,
         )
-        out = Jet(np.abs(true.value), p1 * A.left, p1 * A.right, p2 * A.left * A.right + p1 * A.both)
+        least = LEAST * k1 * np.abs(z.value)
+        out = Jet(np.abs(true.value) + least, p1 * A.left, p1 * A.right, p2 * A.left * A.right + p1 * A.both)
         return true, out, add(passed, own_error)
 
     return rule

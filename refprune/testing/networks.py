@@ -58,6 +58,8 @@ def problem(rng, flag=None, dtype="float64", loss=None, architecture=None, exten
             1 if flag == "OneSample" else samples + samples % 2 if flag == "OppositeGradients" else samples
         )
         params = parameters(rng, layers, shape, dtype, flag)
+        if flag == "Saturated":
+            params = _saturated(rng, params)
         x = inputs(rng, (samples, *shape), dtype, flag)
         found = {"layers": layers, "params": params, "x": x, "y": None, "loss": loss}
         found["y"] = targets(rng, found, dtype, flag)
@@ -110,6 +112,16 @@ def parameters(rng, layers, shape, dtype, flag=None):
             if flag == "Kink":
                 array = np.rint(4 * array) / 4
         params[name] = array.astype(dtype)
+    return params
+
+
+def _saturated(rng, params):
+    """The first bias far from 0: activations are flat, or their exponentials above all numbers."""
+    for name, array in params.items():
+        if name.endswith("bias"):
+            far = {"float64": (12, 50, 800), "float32": (12, 50, 95)}.get(array.dtype.name, (12,))
+            moved = rng.choice(far, size=array.shape) * rng.choice([-1, 1], size=array.shape)
+            return {**params, name: array + moved.astype(array.dtype)}
     return params
 
 

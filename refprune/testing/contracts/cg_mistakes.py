@@ -8,7 +8,7 @@ from . import form_mistakes as form
 
 def _cap(d):
     """Steps after which a wrong loop gives up: more than the contract allows products."""
-    return 6 * d + 30
+    return 50 * d + 520
 
 
 def _loop(matvec, b, rtol, *, stop=None, alpha=None, beta=None, carry=True, curved=None, most=None, late=False,

@@ -38,9 +38,9 @@ ONE, NONE = (1, 1), (0, 0)
 SHAPES = (  # (images, channels, height, width), then the other arguments
     ((3, 4, 5, 6), (2, 2), ONE, NONE, ONE, 1),
     ((4, 1, 7, 5), (3, 2), ONE, NONE, ONE, 1),
-    ((5, 3, 4, 4), ONE, ONE, NONE, ONE, 1),
+    ((5, 4, 4, 4), ONE, (2, 1), (0, 1), ONE, 2),
     ((3, 2, 5, 4), (5, 4), ONE, NONE, ONE, 1),  # one position
-    ((4, 2, 6, 6), (3, 3), ONE, ONE, ONE, 1),
+    ((8, 2, 6, 6), (3, 3), ONE, ONE, ONE, 1),  # more than 256 rows
     ((3, 1, 2, 3), (4, 3), ONE, (2, 1), ONE, 1),  # the kernel fits only with the padding
     ((6, 2, 8, 7), (3, 2), (2, 3), NONE, ONE, 1),  # pixels are left over at the end
     ((4, 2, 9, 8), (2, 3), ONE, NONE, (2, 3), 1),

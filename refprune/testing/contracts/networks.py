@@ -52,6 +52,8 @@ FLAGS = (
     "UnknownLayer",
 )
 DIRECTIONS = ("ZeroDirection", "UnitDirection")
+# Entries of a matrix are products of two small numbers there, below what a first-order bound tells; sums are not.
+VECTORS_ONLY = ("Saturated",)
 SPECIAL = {flag for found in PALETTE.values() for flag in found.flags}
 VECTORS = ("dense", "square", "wide", "skip", "conv")  # where a negative curvature is found fast
 
@@ -202,7 +204,7 @@ def _contract(quantity):
         ),
         mistakes=network_mistakes.of(quantity),
         view=partial(NetworkView, quantity=quantity),
-        flags=(*FLAGS, *(DIRECTIONS if product else ())),
+        flags=(*FLAGS, *(() if certificates else VECTORS_ONLY), *(DIRECTIONS if product else ())),
         shapes=tuple(PALETTE),
         build=partial(_build, quantity=quantity),
         axes={"x": ("sample",), "y": ("sample",)},
