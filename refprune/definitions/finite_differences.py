@@ -1,6 +1,6 @@
 r"""Derivatives of any function by differences: no rule of calculus is used, so they can judge all others.
 
-Central difference: `(f(w + h v) - f(w - h v)) / 2h = f'(w) v + h^2 f''' / 6 + rounding`. With |w| and the scale
+Central difference: `(f(w + h v) - f(w - h v)) / 2h = f'(w) v + h^2 f''' / 6 + rounding`. With `|w|` and the scale
 on which f changes of order one, the rounding is about `eps |f| / h`. Cut-off and rounding are equal near
 `h = eps^(1/3)`, and the error is then of order `eps^(2/3) (|f| + |f'''|)`: 4e-11 in float64, 2e-5 in float32.
 Twice the step has four times the cut-off: a third of the difference of the two answers estimates it.
