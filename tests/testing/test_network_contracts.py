@@ -9,7 +9,7 @@ from refprune.definitions import derivatives, elementwise
 from refprune.definitions.jet_network import RULES, rules
 from refprune.testing import kinks, network_bounds, network_differences
 from refprune.testing import network_transforms as moves
-from refprune.testing.cases import generate, make_case
+from refprune.testing.cases import flags_of, generate, make_case
 from refprune.testing.contracts import network_mistakes, network_rules
 from refprune.testing.judge import judge
 
@@ -31,7 +31,7 @@ def defined(name, problem, *more):
     return getattr(derivatives, name.replace("-", "_"))(*call, *more)
 
 
-def cases(name, examples=80, dtype="float64", seed=0):
+def cases(name, examples=44, dtype="float64", seed=0):
     """Cases that must be answered, with their views."""
     for case in generate(of(name), examples, seed, dtype, {}):
         view = of(name).view(case.problem, {})
@@ -45,8 +45,9 @@ def failing(name, problem, answer, claims=None):
 
 
 def flagged(name, flag, dtype="float64", seed=0):
-    """Every case of 200 that carries the flag."""
-    return [case for case in generate(of(name), 200, seed, dtype, {}) if flag in case.flags]
+    """The cases of 200 that carry the flag."""
+    flags = flags_of(of(name), {})
+    return [make_case(of(name), n, seed, dtype, {}) for n in range(flags.index(flag), 200, len(flags))]
 
 
 def dense_problem(name, **changes):
@@ -75,7 +76,7 @@ def dense_problem(name, **changes):
 @pytest.mark.parametrize("name", NAMES)
 def test_flags_are_what_they_say(name, dtype):
     seen = set()
-    for case in generate(of(name), 80, 2, dtype, {}):
+    for case in generate(of(name), 44, 2, dtype, {}):
         view = of(name).view(case.problem, {})
         assert view.expects == ("error" if set(case.flags) & set(BAD) else "answer"), (
             case.flags,
@@ -125,7 +126,7 @@ def test_cases_are_the_same_for_the_same_seed(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_one_entry_off_by_a_hundred_bounds_is_flagged(name, dtype):
     rng, tried = np.random.default_rng(1), 0
-    for case, view in cases(name, 80, dtype):
+    for case, view in cases(name, 44, dtype):
         answer = defined(name, case.problem)
         assert failing(name, case.problem, answer.astype(dtype)) == []
         at = tuple(rng.integers(size) for size in answer.shape)
@@ -138,7 +139,7 @@ def test_one_entry_off_by_a_hundred_bounds_is_flagged(name, dtype):
             continue
         assert failing(name, case.problem, off) in (["equal"], ["differences"], ["semidefinite"]), case.flags
         tried += 1
-    assert tried > 50
+    assert tried > 25
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -181,7 +182,7 @@ def test_bounds_follow_what_moves_the_inputs(name):
 def test_claimed_inputs_widen_the_bound(claim):
     bits = {"tf32": 2.0**-11, "bfloat16": 2.0**-8}[claim]
     rng = np.random.default_rng(7)
-    for case, _ in list(cases("hvp", 80, "float32"))[:40]:
+    for case, _ in list(cases("hvp", 44, "float32")):
         if {"Kink", "LargeLogits"} & set(case.flags):
             continue
         params = {
@@ -208,7 +209,7 @@ def test_differences_and_the_definition_agree(name):
             said, most = u @ said, np.abs(u) @ most
         assert (np.abs(said - right) <= unsure + 1e-300).all(), case.flags
         judged += bool(np.all(unsure <= 1e-3 * np.max(most) + 1e-12))
-    assert judged > 40
+    assert judged > 25
 
 
 def test_differences_do_not_step_over_a_kink():
@@ -409,7 +410,7 @@ def test_transformed_calls_have_answers_that_correspond(name):
             assert corresponds(name, move, case, problem, found, view.right), move.__name__
             done[move.__name__] += 1
         assert all(np.array_equal(before[key], array) for key, array in case.problem["params"].items())
-    assert min(done.values()) >= 5, done
+    assert min(done.values()) >= 3, done
 
 
 def corresponds(name, move, case, problem, found, right):
