@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+import textwrap
 import types
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
     scope = {}
     exec(BLOCKS[0], scope)
     scope["test_prune"]()
+
+
+def test_the_code_on_the_page_of_networks_runs():
+    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", (ROOT / "docs/networks.rst").read_text())
+    assert len(blocks) == 2
+    exec("\n".join(map(textwrap.dedent, blocks)), {})  # it asserts its own claims
 
 
 def test_every_public_name_is_on_the_api_page():
