@@ -56,7 +56,8 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
 
 
 def test_the_code_on_the_page_of_networks_runs():
-    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", (ROOT / "docs/networks.rst").read_text())
+    text = (ROOT / "docs/networks.rst").read_text()
+    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
     assert len(blocks) == 2
     exec("\n".join(map(textwrap.dedent, blocks)), {})  # it asserts its own claims
 
