@@ -65,7 +65,7 @@ def _suits(flag, name):
     if flag == "NegativeCurvature":
         return name in VECTORS
     if flag == "Kink":
-        return name not in ("batch norm", "shortcut")  # sums there are rounded
+        return name not in ("batch norm", "shortcut", "depthwise")  # sums are rounded, or never on one kink
     return name != "one output" or flag not in ("LargeLogits", "BadLabel")
 
 
