@@ -134,13 +134,21 @@ class Autograd:
         """`min(max(z, 0), 6)`."""
         return self.np.clip(z, 0.0, 6.0)
 
+    def _fading(self, z, rate=1):
+        """(whether z >= 0, `exp(-rate |z|)`), with a slope at 0 that belongs to the first."""
+        up = z >= 0
+        return up, self.np.exp(-rate * self.np.where(up, z, -z))
+
     def tanh(self, layer, z):
-        """Itself."""
-        return self.np.tanh(z)
+        """`(1 - e) / (1 + e)` with `e = exp(-2 |z|)`, and the sign of z: autograd's own overflows twice derived."""
+        up, e = self._fading(z, 2)
+        half = -self.np.expm1(-2 * self.np.where(up, z, -z)) / (1 + e)
+        return self.np.where(up, half, -half)
 
     def sigmoid(self, layer, z):
         """`1 / (1 + exp(-z))`."""
-        return 1 / (1 + self.np.exp(-z))
+        up, e = self._fading(z)
+        return self.np.where(up, 1 / (1 + e), e / (1 + e))
 
     def gelu(self, layer, z):
         """`z P(z)`."""
@@ -148,11 +156,12 @@ class Autograd:
 
     def silu(self, layer, z):
         """`z / (1 + exp(-z))`."""
-        return z / (1 + self.np.exp(-z))
+        return z * self.sigmoid(layer, z)
 
     def softplus(self, layer, z):
         """`log(1 + exp z)`."""
-        return self.np.log1p(self.np.exp(z))
+        up, e = self._fading(z)
+        return self.np.where(up, z, 0.0 * z) + self.np.log1p(e)
 
     def flatten(self, layer, x):
         """One axis for each sample."""
