@@ -119,7 +119,7 @@ def _saturated(rng, params):
     """The first bias far from 0: some activations there are flat, some are lines."""
     for name, array in params.items():
         if name.endswith("bias"):
-            far = (12,) if array.dtype == np.float16 else (12, 50)
+            far = (10,) if array.dtype == np.float16 else (10, 60)
             moved = rng.choice(far, size=array.shape) * rng.choice([-1, 1], size=array.shape)
             return {**params, name: array + moved.astype(array.dtype)}
     return params
