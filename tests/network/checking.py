@@ -18,7 +18,7 @@ from refprune.network import Network, matrices
 from refprune.network.point import Point
 from refprune.testing.networks import problem
 
-SIZE = 90  # parameters
+SIZE = 100  # numbers in params
 EPS = {"float16": 2.0**-23, "float32": 2.0**-23, "float64": 2.0**-52}  # computed in float32 at least
 
 
