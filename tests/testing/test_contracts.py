@@ -21,7 +21,7 @@ ISSUED = {
 @pytest.fixture(scope="module")
 def matrices():
     """Every known mistake against every check, once for this file."""
-    slow = ("obs", "exact", "hvp", "hessian", "gauss-newton", "per-sample")
+    slow = ("obs", "exact", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
     return {name: testing.kill_matrix(name, examples=80 if name.startswith(slow) else 200) for name in NAMES}
 
 
