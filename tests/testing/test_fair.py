@@ -24,6 +24,9 @@ def require(version):
         pytest.importorskip("torch", reason='the torch version needs PyTorch: pip install "refprune[torch]"')
 
 
+NETWORKS = ("hvp", "hessian", "gauss-newton", "per-sample-gradients")
+
+
 def shown(report):
     """What an assertion prints."""
     return str(report)
@@ -33,7 +36,8 @@ def shown(report):
 def test_right_kernels_pass(name, contract, pytestconfig):
     version = VERSIONS[name]
     require(version)
-    examples = 2000 if pytestconfig.getoption("--deep") else 100
+    few = 50 if contract in NETWORKS else 100  # the definitions of networks are slow
+    examples = 2000 if pytestconfig.getoption("--deep") else few
     report = testing.run(
         version.implementation(contract),
         contract,
