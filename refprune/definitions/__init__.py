@@ -30,6 +30,7 @@ from refprune.definitions.obs_by_resolving import obs_by_resolving
 from refprune.definitions.obs_groups import obs_groups
 from refprune.definitions.one_shot import magnitude, obd, wanda
 from refprune.definitions.optimal_weights import optimal_weights
+from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
 
 __all__ = [
     "best_support",
@@ -54,6 +55,9 @@ __all__ = [
     "optimal_weights",
     "r_operator",
     "row_counts",
+    "sparsegpt",
+    "sparsegpt_nm",
+    "sparsegpt_weights",
     "topk_mask",
     "wanda",
 ]
