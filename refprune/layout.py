@@ -46,6 +46,6 @@ def prune(scores, count, zeros, per):
         held = int(to_numpy(zeros).sum(axis=-1).max())
         if held > count:
             raise ValueError(
-                f"need at least {held} units pruned per {per}, as many as prior prunes; got {count}"
+                f"need at least {held} units pruned per {per}, as many as the prior mask prunes; got {count}"
             )
     return namespace(scores).logical_not(smallest(scores, count, zeros))

@@ -84,6 +84,14 @@ def test_one_shot_methods(backend, name, pattern):
     assert_allclose(backend.numpy(answer.scores), expected.scores, rtol=8 * backend.eps)
 
 
+@pytest.mark.parametrize("name", ["magnitude", "wanda", "obd"])
+def test_one_shot_methods_with_a_prior_mask(backend, name):
+    weight, mask = np.where(PRIOR, W, 0), backend.asarray(PRIOR)
+    for pattern in (rp.Unstructured(keep=2, scope="row"), rp.NM(1, 4), PATTERNS["columns"]):
+        answer = getattr(rp, name)(layer(backend, weight), pattern, mask=mask)
+        same(backend, answer, weight, getattr(rp, name)(rp.LayerProblem(weight, G), pattern, mask=PRIOR))
+
+
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 @pytest.mark.parametrize("rule", ["heap", "sorted", "cumulative"])
 def test_obs_on_a_layer(cupy_like, pattern, rule):
@@ -194,6 +202,7 @@ def test_mixtures_are_refused():
         lambda: rp.obs(rp.LayerProblem(device(W), device(G)), half, mask=PRIOR),
         lambda: rp.optimal_weights(rp.LayerProblem(device(W), device(G)), PRIOR),
         lambda: rp.optimal_weights(rp.LayerProblem(W, G), device(PRIOR)),
+        lambda: rp.wanda(rp.LayerProblem(W, G), half, mask=device(PRIOR)),
     ):
         with pytest.raises(TypeError, match="need arrays of one kind"):
             call()

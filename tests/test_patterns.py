@@ -232,7 +232,7 @@ def test_a_prior_mask_is_pruned_first_counted_and_never_revived(shape, which, da
         count = pattern.removals(shape)
         if sum(gone.values()) > count and not nm:
             with pytest.raises(
-                ValueError, match=r"need at least \d+ units pruned per (layer|row), as many as prior"
+                ValueError, match=r"need at least \d+ units pruned per (layer|row), as many as the prior"
             ):
                 pattern.mask(scores, prior)
             return

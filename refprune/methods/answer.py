@@ -7,22 +7,26 @@ from refprune.methods.refit import changes
 from refprune.pruned import Pruned
 
 
-def prior_zeros(mask, view):
-    """The prior mask as a NumPy boolean array (rows, columns), True = may be kept.
+def check_prior(mask, weight):
+    """Return the prior `mask`, True = may be kept.
 
     Raises
     ------
     TypeError, ValueError
         `mask` is no boolean array of the weight's kind and shape, or a weight that it prunes is not 0.
     """
-    weight = view.problem.weight
-    if mask is None:
-        return np.ones(view.shape, dtype=bool)
     boolean("mask", mask, shape=tuple(weight.shape))
     xp = namespace(mask, weight)
-    if not bool(xp.all(xp.where(mask, 0, weight) == 0)):
+    if not bool(xp.all(xp.where(mask, xp.zeros_like(weight), weight) == 0)):
         raise ValueError("need weight to be 0 where mask marks a prior zero; got another value there")
-    return to_numpy(mask).reshape(view.shape)
+    return mask
+
+
+def prior_zeros(mask, view):
+    """The prior mask as a NumPy boolean array (rows, columns), True = may be kept; errors as `check_prior`."""
+    if mask is None:
+        return np.ones(view.shape, dtype=bool)
+    return to_numpy(check_prior(mask, view.problem.weight)).reshape(view.shape)
 
 
 def refitted(view, kept, checked, order=None, trace=()):

@@ -14,7 +14,9 @@ from refprune.problems import LayerProblem, Quadratic
 from refprune.pruned import Pruned
 
 
-def magnitude(weight: Array | LayerProblem | Quadratic, pattern: Pattern) -> Pruned:
+def magnitude(
+    weight: Array | LayerProblem | Quadratic, pattern: Pattern, mask: Array | None = None
+) -> Pruned:
     """Prune the weights of least magnitude.
 
     Parameters
@@ -24,6 +26,8 @@ def magnitude(weight: Array | LayerProblem | Quadratic, pattern: Pattern) -> Pru
     pattern : Unstructured, NM, Blocks or Groups
         The scope of `Unstructured` and `Blocks` is the layer unless it says ``"row"``. Blocks and groups
         are ranked by the sum of magnitudes.
+    mask : boolean array, shape of the weight, optional
+        False marks prior zeros: pruned first, counted, never revived. The weight must be 0 there.
 
     Returns
     -------
@@ -33,7 +37,9 @@ def magnitude(weight: Array | LayerProblem | Quadratic, pattern: Pattern) -> Pru
     Raises
     ------
     TypeError, ValueError
-        `weight` is not an array of real floating numbers or holds NaN or Inf; the pattern does not fit it.
+        `weight` is not an array of real floating numbers or holds NaN or Inf; the pattern does not fit it,
+        or asks for fewer zeros than `mask` holds; `mask` is no boolean array of the weight's kind and shape,
+        or the weight is not 0 where it is False.
 
     Examples
     --------
@@ -48,4 +54,4 @@ def magnitude(weight: Array | LayerProblem | Quadratic, pattern: Pattern) -> Pru
     weight = weight if problem is None else problem.weight
     real("weight", weight, ndim=(1, 2, 4))
     floating(weight)
-    return pruned_by(abs(astype(weight, precision(weight))), 0, pattern, weight, problem)
+    return pruned_by(abs(astype(weight, precision(weight))), 0, pattern, weight, problem, mask)

@@ -9,7 +9,7 @@ Source: LeCun, Denker, Solla 1990, Optimal Brain Damage, section 2. With the mea
 the diagonal it is the diagonal Fisher version.
 """
 
-from refprune.arrays import astype, diagonal, namespace, precision
+from refprune.arrays import Array, astype, diagonal, namespace, precision
 from refprune.methods.saliency import pruned_by
 from refprune.methods.system import exponent, floating
 from refprune.patterns import Pattern
@@ -17,7 +17,7 @@ from refprune.problems import LayerProblem, Quadratic
 from refprune.pruned import Pruned
 
 
-def obd(problem: Quadratic | LayerProblem, pattern: Pattern) -> Pruned:
+def obd(problem: Quadratic | LayerProblem, pattern: Pattern, mask: Array | None = None) -> Pruned:
     r"""Prune the weights of least saliency :math:`\frac12 H_{pp} w_p^2`; survivors stay as they are.
 
     Parameters
@@ -27,6 +27,8 @@ def obd(problem: Quadratic | LayerProblem, pattern: Pattern) -> Pruned:
     pattern : Unstructured, NM, Blocks or Groups
         Blocks and groups are ranked by the sum of saliencies; the scope is the layer unless it says
         ``"row"``.
+    mask : boolean array, shape of the weight, optional
+        False marks prior zeros: pruned first, counted, never revived. The weight must be 0 there.
 
     Returns
     -------
@@ -37,9 +39,10 @@ def obd(problem: Quadratic | LayerProblem, pattern: Pattern) -> Pruned:
     Raises
     ------
     TypeError
-        `problem` is of another kind; Fractions.
+        `problem` is of another kind; `mask` is no boolean array of the weight's kind; Fractions.
     ValueError
-        The pattern does not fit the weight.
+        The pattern does not fit the weight, or asks for fewer zeros than `mask` holds; the weight is not 0
+        where `mask` is False.
 
     Notes
     -----
@@ -72,4 +75,4 @@ def obd(problem: Quadratic | LayerProblem, pattern: Pattern) -> Pruned:
     if g is not None:
         scores = scores - astype(g, dtype) * 2.0**-a * 2.0**-b * w
     scores = xp.reshape(scores, tuple(problem.weight.shape))
-    return pruned_by(scores, 2 * a + b, pattern, problem.weight, problem)
+    return pruned_by(scores, 2 * a + b, pattern, problem.weight, problem, mask)

@@ -4,20 +4,22 @@ import numpy as np
 
 from refprune.arrays import namespace
 from refprune.blocks import Blocks, Groups
+from refprune.methods.answer import check_prior
 from refprune.methods.system import objective
 from refprune.patterns import NM, Unstructured
 from refprune.pruned import Pruned
 
 
-def pruned_by(scores, exponent, pattern, weight, problem=None):
+def pruned_by(scores, exponent, pattern, weight, problem=None, mask=None):
     """The `Pruned` answer of `weight` under the mask that `pattern` gives to `scores` (shape of the weight).
 
-    `scores` are ranked as they are, and reported times ``2**exponent``; `problem` tells the objective.
+    `scores` are ranked as they are, and reported times ``2**exponent``; `problem` tells the objective. What the
+    prior `mask` marks False is pruned first.
     """
     if not isinstance(pattern, (Unstructured, NM, Blocks, Groups)):
         raise TypeError(f"need an Unstructured, NM, Blocks or Groups pattern; got {type(pattern).__name__}")
     xp = namespace(scores, weight)
-    mask = pattern.mask(scores)
+    mask = pattern.mask(scores, None if mask is None else check_prior(mask, weight))
     half = exponent // 2  # in two steps: the power alone may be out of range
     with np.errstate(over="ignore"):
         scores = scores * 2.0**half * 2.0 ** (exponent - half)

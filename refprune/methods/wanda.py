@@ -10,7 +10,7 @@ section 3.
 
 from dataclasses import replace
 
-from refprune.arrays import astype, diagonal, namespace, precision
+from refprune.arrays import Array, astype, diagonal, namespace, precision
 from refprune.blocks import Blocks
 from refprune.methods.saliency import pruned_by
 from refprune.methods.system import exponent, floating
@@ -19,7 +19,7 @@ from refprune.problems import LayerProblem
 from refprune.pruned import Pruned
 
 
-def wanda(problem: LayerProblem, pattern: Pattern) -> Pruned:
+def wanda(problem: LayerProblem, pattern: Pattern, mask: Array | None = None) -> Pruned:
     r"""Prune the weights of least :math:`|W_{ij}| \sqrt{G_{jj}}`.
 
     Parameters
@@ -28,6 +28,8 @@ def wanda(problem: LayerProblem, pattern: Pattern) -> Pruned:
     pattern : Unstructured, NM, Blocks or Groups
         The scope of `Unstructured` and `Blocks` is the row unless it says ``"layer"``: every output keeps
         equally many weights. Blocks and groups are ranked by the sum of scores.
+    mask : boolean array, shape of the weight, optional
+        False marks prior zeros: pruned first, counted, never revived. The weight must be 0 there.
 
     Returns
     -------
@@ -37,9 +39,10 @@ def wanda(problem: LayerProblem, pattern: Pattern) -> Pruned:
     Raises
     ------
     TypeError
-        `problem` is no LayerProblem; Fractions.
+        `problem` is no LayerProblem; `mask` is no boolean array of the weight's kind; Fractions.
     ValueError
-        The pattern does not fit the weight.
+        The pattern does not fit the weight, or asks for fewer zeros than `mask` holds; the weight is not 0
+        where `mask` is False.
 
     Examples
     --------
@@ -64,4 +67,4 @@ def wanda(problem: LayerProblem, pattern: Pattern) -> Pruned:
     scores = xp.reshape(abs(matrix) * 2.0**-a * norms, tuple(weight.shape))
     if isinstance(pattern, (Unstructured, Blocks)) and pattern.scope is None:
         pattern = replace(pattern, scope="row")
-    return pruned_by(scores, a + b, pattern, weight, problem)
+    return pruned_by(scores, a + b, pattern, weight, problem, mask)
