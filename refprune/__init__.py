@@ -5,8 +5,8 @@ Read the definitions, run the methods on NumPy or CuPy, and let the oracle judge
 
 __version__ = "0.1.0"
 
-# networks in and out: PyTorch, ONNX
-from refprune import interop
+# data sets that lie on this computer; networks in and out: PyTorch, ONNX
+from refprune import datasets, interop
 
 # curvature: matrices and solvers beside the methods of networks and objectives
 from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inverse, gauss_newton
@@ -85,6 +85,7 @@ __all__ = [
     "accuracy",
     "cnn",
     "conjugate_gradient",
+    "datasets",
     "empirical_fisher",
     "fisher_inverse",
     "gauss_newton",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import refprune as rp
-from refprune import definitions, interop, testing
+from refprune import datasets, definitions, interop, testing
 from refprune.demo.kernels import right
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,8 @@ def test_the_code_on_the_page_of_networks_runs():
 
 def test_every_public_name_is_on_the_api_page():
     pages = api_names()
-    assert set(rp.__all__) - {"__version__", "definitions", "interop", "testing"} == pages["refprune"]
+    assert set(rp.__all__) - {"__version__", "datasets", "definitions", "interop", "testing"} == pages["refprune"]
+    assert set(datasets.__all__) == pages["refprune.datasets"]
     assert set(interop.__all__) == pages["refprune.interop"]
     assert set(definitions.__all__) == pages["refprune.definitions"]
     told = {name.split(".")[0] for name in pages["refprune.testing"]} | {"contracts"}
