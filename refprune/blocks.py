@@ -72,6 +72,10 @@ class Blocks:
         per_row = positions * (inputs // self.size)
         return per_row if self.scope == "row" else rows * per_row, (rows, positions, inputs // self.size)
 
+    def on(self, problem) -> "Blocks":
+        """The pattern itself: it reads every layer problem in the same way (see `Groups.on`)."""
+        return self
+
     def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The block of every weight, a NumPy int array of `shape`: row * blocks_per_row + index in the row.
 
@@ -127,7 +131,8 @@ class Groups:
         The number of groups to keep. Exactly one of `sparsity` and `keep` is given.
     axis : {0, 1}
         0: a group is an output row (a neuron, a filter). 1: an input column (of a convolution: an input
-        channel).
+        channel). The groups of a grouped convolution read different inputs, so there channel c of group g is
+        column ``g * in / groups + c`` (see `on`).
     labels : integer array, optional
         Any partition: the label of every weight, in the weight's shape; or a vector with the label of every
         line along `axis`. Any integers; a copy is kept.
@@ -191,16 +196,59 @@ class Groups:
     def __hash__(self):
         return hash(self._key())
 
+    def on(self, problem) -> "Groups":
+        """The pattern as it stands for `problem`: the inputs of a grouped convolution are told apart.
+
+        The weight of a grouped convolution does not say that its groups read different inputs; its layer
+        problem does, by its stack of Grams. For that one, with ``axis=1``, the answer has the label of every
+        weight spelled out: by default ``g * in / groups + c`` for channel c of group g, which is the number
+        of the channel in the input of the layer; else those of a vector that has one for each such channel.
+        Labels in the weight's shape stay as they are, as do all other patterns. Methods ask for
+        this themselves; call it to read or check their answers.
+
+        Parameters
+        ----------
+        problem : LayerProblem or Quadratic
+
+        Raises
+        ------
+        ValueError
+            A vector of labels that does not name every input channel of a grouped convolution.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import refprune as rp
+        >>> layer = rp.LayerProblem(np.ones((2, 2)), np.stack([np.eye(2)] * 2))
+        >>> pattern = rp.Groups(keep=3, axis=1)
+        >>> pattern.on(layer).labels((2, 2))
+        array([[0, 1],
+               [2, 3]])
+        >>> pattern.on(layer).admits(rp.magnitude(layer, pattern).mask)
+        True
+        """
+        groups, shape = getattr(problem, "groups", 1), tuple(problem.weight.shape)
+        if self.axis == 0 or groups == 1 or getattr(self.partition, "shape", None) == shape:
+            return self
+        rows, inputs, positions = dims(shape)
+        lines = self._of_lines(groups * inputs, shape).reshape(groups, 1, inputs, 1)
+        labels = np.broadcast_to(lines, (groups, rows // groups, inputs, positions)).reshape(shape)
+        return Groups(self.sparsity, self.keep, self.axis, labels)
+
+    def _of_lines(self, lines, shape):
+        """The label of each of the `lines` along the axis in a weight of `shape`."""
+        labels = np.arange(lines) if self.partition is None else self.partition
+        if labels.shape != (lines,):
+            raise ValueError(f"need labels of shape {tuple(shape)} or ({lines},); got {labels.shape}")
+        return labels
+
     def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The label of every weight, a NumPy int array of `shape`: its row, its column, or the one given."""
         rows, inputs, positions = dims(shape)
-        lines = rows if self.axis == 0 else inputs
-        labels = np.arange(lines) if self.partition is None else self.partition
-        if labels.shape == tuple(shape) and self.partition is not None:
-            return labels.copy()
-        if labels.shape != (lines,):
-            raise ValueError(f"need labels of shape {tuple(shape)} or ({lines},); got {labels.shape}")
-        along = labels[:, None, None] if self.axis == 0 else labels[None, :, None]
+        if self.partition is not None and self.partition.shape == tuple(shape):
+            return self.partition.copy()
+        along = self._of_lines(rows if self.axis == 0 else inputs, shape)
+        along = along[:, None, None] if self.axis == 0 else along[None, :, None]
         return np.broadcast_to(along, (rows, inputs, positions)).reshape(shape).copy()
 
     def removals(self, shape: tuple[int, ...]) -> int:

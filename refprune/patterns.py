@@ -69,6 +69,10 @@ class Unstructured:
         if self.keep is not None and self.count_rule != "round":
             raise ValueError(f"need count_rule 'round' with keep, which is a count; got {self.count_rule!r}")
 
+    def on(self, problem) -> "Unstructured":
+        """The pattern itself: it reads every layer problem in the same way (see `Groups.on`)."""
+        return self
+
     def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The unit of every weight, a NumPy int array of `shape`: its flat index."""
         dims(shape)
@@ -150,6 +154,10 @@ class NM:
                 f"need columns in a multiple of m = {self.m}, or remainder='dense'; got {inputs}"
             )
         return inputs // self.m
+
+    def on(self, problem) -> "NM":
+        """The pattern itself: it reads every layer problem in the same way (see `Groups.on`)."""
+        return self
 
     def labels(self, shape: tuple[int, ...]) -> np.ndarray:
         """The group of every weight, a NumPy int array of `shape`; -1 in a remainder that stays dense.

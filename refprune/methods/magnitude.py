@@ -22,7 +22,8 @@ def magnitude(
     Parameters
     ----------
     weight : array, shape (d,), (rows, columns) or (out, in, kh, kw); or LayerProblem or Quadratic
-        With a problem the answer's objective is filled in.
+        With a problem the answer's objective is filled in, and `Groups` with ``axis=1`` know the inputs of
+        a grouped convolution apart.
     pattern : Unstructured, NM, Blocks or Groups
         The scope of `Unstructured` and `Blocks` is the layer unless it says ``"row"``. Blocks and groups
         are ranked by the sum of magnitudes.

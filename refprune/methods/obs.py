@@ -43,7 +43,7 @@ def obs(
     pattern : Unstructured, NM, Blocks or Groups
         On a layer `Unstructured` and `Blocks` share one budget, or have one for each row with
         ``scope="row"``; N:M is met in every row. `Groups` share one budget; ``axis=1`` removes input
-        columns in all rows at once.
+        columns in all rows at once (of a grouped convolution: in all rows of one group).
     damp : float
         ``damp * mean(diag H)`` over the living inputs is added to the diagonal that chooses and refits.
     allocation : {"heap", "sorted", "cumulative"}
@@ -88,7 +88,8 @@ def obs(
     Memory: at most 32 MiB, eight arrays like H and sixteen like the weight (`tests/benchmarks` measures it);
     never rows x d x d. Time: a row that loses k of d weights costs about ``k^2 d / 2`` operations, less where
     removed columns are dropped on the way. Groups that cut across rows without being whole columns cost a
-    fresh inverse for every row and step that they touch; groups of whole rows need none at all.
+    fresh inverse for every row and step that they touch, and so do columns whose rows have different prior
+    zeros; groups of whole rows need none at all.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def obs(
         raise TypeError(f"need an Unstructured, NM, Blocks or Groups pattern; got {type(pattern).__name__}")
     if allocation not in RULES:
         raise ValueError(f"need allocation to be one of {', '.join(RULES)}; got {allocation!r}")
-    prior = prior_zeros(mask, view)
+    pattern, prior = pattern.on(problem), prior_zeros(mask, view)
     order, losses = walk(view, pattern, prior, allocation)
     if isinstance(pattern, (Blocks, Groups)):
         labels = pattern.labels(problem.weight.shape).reshape(view.shape)

@@ -18,6 +18,7 @@ def pruned_by(scores, exponent, pattern, weight, problem=None, mask=None):
     """
     if not isinstance(pattern, (Unstructured, NM, Blocks, Groups)):
         raise TypeError(f"need an Unstructured, NM, Blocks or Groups pattern; got {type(pattern).__name__}")
+    pattern = pattern if problem is None else pattern.on(problem)
     xp = namespace(scores, weight)
     mask = pattern.mask(scores, None if mask is None else check_prior(mask, weight))
     half = exponent // 2  # in two steps: the power alone may be out of range

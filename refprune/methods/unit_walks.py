@@ -1,8 +1,9 @@
 """Which units OBS removes, for patterns whose unit is more than one weight: blocks and groups.
 
 A unit that lies in one row leaves the rows independent, and they share a budget as single weights do.
-Groups of whole input columns move all rows together on one inverse; groups of whole rows need no inverse at
-all; any other partition is walked by `partition_path`.
+Groups of whole input columns move all rows together on one inverse; in a grouped convolution the rows of each
+of its groups do, and where a label reaches into several of them these walk in step. Groups of whole rows need
+no inverse at all; any other partition is walked by `partition_path`.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from refprune.arrays import from_numpy, namespace, to_numpy
 from refprune.methods.allocation import Path, check_budget, separate, spread
 from refprune.methods.partition_path import Living, partition_path
-from refprune.methods.unit_paths import unit_paths
+from refprune.methods.unit_paths import joint_paths, unit_paths
 from refprune.methods.weight_paths import weight_paths
 
 
@@ -42,8 +43,13 @@ def groups(view, pattern, prior, rule):
         paths = [_whole_rows(view, labels, prior)]
     elif len(np.unique(np.stack([labels, rows]).reshape(2, -1), axis=1).T) == len(np.unique(labels)):
         paths = _paths_in_rows(view, labels, prior, most)
-    elif len(view.parts) == 1 and (labels == labels[0]).all() and (prior == prior[0]).all():
-        paths = [_shared_columns(view, labels[0], prior[0], most)]
+    elif all(_alike(labels, part) and _alike(prior, part) for part in view.parts):
+        sets = [np.unique(labels[part.first]) for part in view.parts]
+        apart = sum(map(len, sets)) == len(np.unique(labels))  # no label in two groups of a convolution
+        paths = [
+            _shared_columns(view, parts, labels, prior, most)
+            for parts in ([[part] for part in view.parts] if apart else [view.parts])
+        ]
     else:
         paths = [_any_partition(view, labels, prior, most)]
     return spread(count, paths, rule)
@@ -100,21 +106,43 @@ def _walk(part, weight, inverse, unit, most):
         depth = forced.shape[1] + min(count, most) if min(count, most) else 0
         columns, losses = weight_paths(weight, inverse, part.floor, depth, forced)
         return unit[columns[:, forced.shape[1] :]], losses[:, forced.shape[1] :]
-    members = [np.flatnonzero(unit == u).tolist() for u in range(count)]
+    members = _members(unit, count)
     return unit_paths(weight, inverse, part.floor, members, min(count, most), forced.tolist())
 
 
-def _shared_columns(view, labels, prior, most):
-    """The `Path` of groups of whole input columns: all rows move together."""
-    (part,) = view.parts
-    inverse = part.inverse()
-    unit = np.full(len(part.living), -1)
-    left = prior[part.living]
-    names, unit[left] = np.unique(labels[part.living][left], return_inverse=True)
-    taken, losses = _walk(part, part.weight[None, :, :], inverse, unit, most)
-    alive = np.zeros(len(labels), dtype=bool)
-    alive[part.living] = left
-    return Path(*_free(labels, prior, alive), names[taken[0]], view.losses(losses[0]))
+def _alike(array, part):
+    """Whether all rows of `part` are equal in `array` (rows, columns)."""
+    rows = array[part.first : part.first + part.count]
+    return bool((rows == rows[:1]).all())
+
+
+def _shared_columns(view, parts, labels, prior, most):
+    """The `Path` of groups of whole input columns of `parts`: all their rows move together."""
+    first = [part.first for part in parts]
+    labels, prior = labels[first], prior[first]  # (parts, columns)
+    left = np.zeros(labels.shape, dtype=bool)
+    for p, part in enumerate(parts):
+        left[p, part.living] = prior[p, part.living]
+    names, numbers = np.unique(labels[left], return_inverse=True)
+    units = np.full(labels.shape, -1)
+    units[left] = numbers.reshape(-1)
+    walks = [
+        (part, part.weight[None, :, :], part.inverse(), units[p, part.living]) for p, part in enumerate(parts)
+    ]
+    if len(parts) == 1:
+        taken, losses = _walk(*walks[0], most)
+    else:
+        systems = [
+            (weight, inverse, part.floor, _members(unit, len(names)), np.flatnonzero(unit < 0).tolist())
+            for part, weight, inverse, unit in walks
+        ]
+        taken, losses = joint_paths(systems, min(len(names), most))
+    return Path(*_free(labels, prior, left), names[taken[0]], view.losses(losses[0]))
+
+
+def _members(unit, count):
+    """The positions of each of `count` units in `unit` (m,), lists of int."""
+    return [np.flatnonzero(unit == u).tolist() for u in range(count)]
 
 
 def _whole_rows(view, labels, prior):

@@ -222,17 +222,6 @@ def test_convolutions():
     v, order = definitions.obs_groups(W.ravel(), np.kron(np.eye(2), G), np.tile(labels, 2), 1)
     assert order == [gone]
     assert_allclose(channels.weight.ravel(), v, rtol=0, atol=1e-11)
-    grams = np.stack([G, spd(rng, 8)])
-    grouped = rp.LayerProblem(rng.normal(size=(4, 4, 1, 2)), grams)
-    answer = rp.obs(
-        grouped, rp.Groups(keep=2, axis=1)
-    )  # one channel of every group of the convolution at once
-    hessian = np.zeros((32, 32))
-    for i in range(4):
-        hessian[8 * i : 8 * i + 8, 8 * i : 8 * i + 8] = grams[i // 2]
-    v, order = definitions.obs_groups(grouped.weight.ravel(), hessian, np.tile(labels, 4), 2)
-    assert answer.order.tolist() == order
-    assert_allclose(answer.weight.ravel(), v, rtol=0, atol=1e-10)
 
 
 def test_ties_go_to_the_lowest_label():
