@@ -30,7 +30,7 @@ from refprune.backends import (
     widest,
 )
 from refprune.checks import boolean, exactly_symmetric, integer, nonnegative, real, symmetric
-from refprune.linear import cholesky, inv, inv_spd, solve, solve_spd
+from refprune.linear import cholesky, inv, inv_spd, inverse_factor, solve, solve_spd
 
 __all__ = [
     "Array",
@@ -53,6 +53,7 @@ __all__ = [
     "integer",
     "inv",
     "inv_spd",
+    "inverse_factor",
     "library",
     "namespace",
     "nonnegative",
@@ -84,7 +85,7 @@ def smallest(scores, count, first=None):
     Parameters
     ----------
     scores : array, shape (..., n)
-    count : int
+    count : int, or integer array of shape (..., 1)
         From 0 to n.
     first : boolean array, shape (..., n), optional
         Entries that are taken before all others, whatever their score.

@@ -75,11 +75,12 @@ def cholesky(A):
 
 
 def _definite(H, name):
-    """Return (A, scale, Ainv): `A = scale H scale` and its inverse; LinAlgError when H is not definite.
+    """Return (A, scale, half, Ainv); LinAlgError when H is not definite.
 
-    The scales are powers of two, so A is H without a rounding error; its diagonal lies in [1, 4]. The
-    condition number is taken at unit diagonal: that scaling is within a factor d of the best one (van der
-    Sluis 1969; Higham, section 7.3), and it makes the test free of the units of the single weights.
+    `A = scale H scale = L L^T`, `half = L^-1`, and `Ainv` is the inverse of A. The scales are powers of two, so
+    A is H without a rounding error; its diagonal lies in [1, 4]. The condition number is taken at unit
+    diagonal: that scaling is within a factor d of the best one (van der Sluis 1969; Higham, section 7.3), and
+    it makes the test free of the units of the single weights.
     """
     xp, d = namespace(H), H.shape[0]
     with np.errstate(all="ignore"):
@@ -95,7 +96,7 @@ def _definite(H, name):
         condition = _norm1(A / unit[:, None] / unit) * _norm1(Ainv * unit[:, None] * unit)
     if not bool(condition * (d * eps(H.dtype)) <= 1):
         raise not_definite(H, name)
-    return A, scale, Ainv
+    return A, scale, half, Ainv
 
 
 def _norm1(matrix):
@@ -121,10 +122,25 @@ def inv_spd(H, name="hessian"):
     H = astype(H, precision(H))
     if 0 in H.shape:
         return H
-    _, scale, Ainv = _definite(H, name)
+    _, scale, _, Ainv = _definite(H, name)
     return _checked(
         f"a {name} whose inverse is in range", lambda M: M * scale[:, None] * scale[None, :], Ainv
     )
+
+
+def inverse_factor(H, name="hessian"):
+    """The lower Cholesky factor `F` of the inverse of a positive definite `H` (d, d): `H^-1 = F F^T`.
+
+    `1 / F_jj^2` is the pivot of j when all later ones are eliminated: `F_jj^2` is the first diagonal entry of
+    the inverse of `H[j:, j:]`. No inverse is factored: with J the reversal of the order, `J H J = L L^T` gives
+    `F = J L^-T J`. Floating numbers only; errors as `inv_spd`.
+    """
+    symmetric(name, H)
+    H = astype(H, precision(H))
+    if 0 in H.shape:
+        return H
+    _, scale, half, _ = _definite(H[::-1, ::-1], name)
+    return _checked(f"a {name} whose inverse is in range", lambda M: swap(M * scale)[::-1, ::-1], half)
 
 
 def solve_spd(H, B, name="hessian"):
@@ -138,7 +154,7 @@ def solve_spd(H, B, name="hessian"):
         return exact.solve(_exactly_definite(H, name), B)
     if 0 in B.shape:
         return astype(B, dtype)
-    A, scale, _ = _definite(astype(H, dtype), name)
+    A, scale, _, _ = _definite(astype(H, dtype), name)
     B = astype(B, dtype)
     if B.ndim == 1:
         return scale * solve(A, scale * B)

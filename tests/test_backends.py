@@ -17,7 +17,7 @@ from refprune.arrays import dtype_name
 from tests.methods.problems import condition, spd, with_dead
 from tests.stand_in import xp as stand_in
 
-METHODS = ("magnitude", "obd", "obs", "optimal_weights", "wanda")
+METHODS = ("magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
 PATTERNS = {
     "Unstructured": rp.Unstructured(sparsity=0.5),
@@ -106,6 +106,15 @@ def test_obs_with_a_prior_mask_and_damping(cupy_like, pattern):
         pattern = rp.Unstructured(keep=2, scope="row")
     answer = rp.obs(layer(cupy_like, weight), pattern, damp=0.25, mask=cupy_like.asarray(PRIOR))
     same(cupy_like, answer, weight, rp.obs(rp.LayerProblem(weight, G), pattern, damp=0.25, mask=PRIOR))
+
+
+@pytest.mark.parametrize("pattern", [PATTERNS[name] for name in ("Unstructured", "rows", "NM")])
+@pytest.mark.parametrize("refit", [False, True])
+def test_sparsegpt(cupy_like, pattern, refit):
+    weight = np.where(PRIOR, W, 0)
+    expected = rp.sparsegpt(rp.LayerProblem(weight, G), pattern, 3, refit=refit, mask=PRIOR)
+    answer = rp.sparsegpt(layer(cupy_like, weight), pattern, 3, refit=refit, mask=cupy_like.asarray(PRIOR))
+    same(cupy_like, answer, weight, expected)
 
 
 def test_obs_on_a_quadratic(cupy_like):

@@ -4,6 +4,7 @@ from refprune.methods.magnitude import magnitude
 from refprune.methods.obd import obd
 from refprune.methods.obs import obs
 from refprune.methods.optimal_weights import optimal_weights
+from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.wanda import wanda
 
-__all__ = ["magnitude", "obd", "obs", "optimal_weights", "wanda"]
+__all__ = ["magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda"]
