@@ -1,10 +1,10 @@
 """SparseGPT (Frantar and Alistarh 2023): one sweep over the columns of a layer, from left to right.
 
 What the sweep has passed is final, so at column j only the columns from j on can move. With `C` the inverse of
-`G + D` over the living ones of these, pruning `w_j` costs `w_j^2 / (2 C_jj)` (in units of the loss) and moves the
-later weights of its row by `-w_j / C_jj C_j:`. `D = damp * mean(diag G)` over the living inputs, on their diagonal.
-The masks of a block of columns are chosen when the sweep comes to the first of them, by `w^2 / C_jj` of the weights
-as they are then; prior zeros go first, then dead inputs (`G_jj = 0`), among equals the lowest index.
+`G + D` over the living ones of these, pruning `w_j` costs `w_j^2 / (2 C_jj)` and moves the later weights of its
+row by `-w_j / C_jj C_j:`. `D = damp * mean(diag G)` over the living inputs, on their diagonal. The masks of a
+block of columns are chosen when the sweep comes to the first of them, by `w^2 / C_jj` of the weights as they are
+then; prior zeros go first, then dead inputs (`G_jj = 0`), among equals the lowest index.
 """
 
 from refprune.arrays import inv, namespace
@@ -13,9 +13,8 @@ from refprune.definitions.one_shot import masked
 
 def sparsegpt(weight, gram, counts, block_size, damp=0, prior=None):
     """Prune `counts[b]` weights of all rows in the b-th block of `block_size` columns. Returns (weight, mask)."""
-    return _sweep(
-        weight, gram, damp, prior, block_size, lambda j, ranks: _lowest(ranks, counts[j // block_size])
-    )
+    width = block_size
+    return _sweep(weight, gram, damp, prior, width, lambda j, ranks: _lowest(ranks, counts[j // width]))
 
 
 def sparsegpt_nm(weight, gram, n, m, damp=0, prior=None):
