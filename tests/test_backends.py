@@ -137,8 +137,10 @@ def test_convolutions(cupy_like):
     rng = np.random.default_rng(102)
     weight = rng.normal(size=(4, 2, 1, 3)).astype("float32").astype(float)
     grams = np.stack([spd(rng, 6), spd(rng, 6)]).astype("float32").astype(float)
+    both = np.tile(np.arange(2).reshape(1, 2, 1, 1), (4, 1, 1, 3))  # a channel of both groups at once
     for name in ("wanda", "obd", "obs"):
-        for pattern in (rp.Unstructured(sparsity=0.5), rp.NM(1, 2), rp.Blocks(2, keep=3), rp.Groups(keep=3)):
+        for pattern in (rp.Unstructured(sparsity=0.5), rp.NM(1, 2), rp.Blocks(2, keep=3), rp.Groups(keep=3),
+                        rp.Groups(keep=3, axis=1), rp.Groups(keep=1, labels=both)):  # fmt: skip
             answer = getattr(rp, name)(layer(cupy_like, weight, grams), pattern)
             expected = getattr(rp, name)(rp.LayerProblem(weight, grams), pattern)
             same(cupy_like, answer, weight, expected, spd(rng, 6))
