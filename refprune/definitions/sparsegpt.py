@@ -13,8 +13,7 @@ from refprune.definitions.one_shot import masked
 
 def sparsegpt(weight, gram, counts, block_size, damp=0, prior=None):
     """Prune `counts[b]` weights of all rows in the b-th block of `block_size` columns. Returns (weight, mask)."""
-    width = block_size
-    return _sweep(weight, gram, damp, prior, width, lambda j, ranks: _lowest(ranks, counts[j // width]))
+    return _sweep(weight, gram, damp, prior, block_size, lambda j, p: _lowest(p, counts[j // block_size]))
 
 
 def sparsegpt_nm(weight, gram, n, m, damp=0, prior=None):
