@@ -30,7 +30,7 @@ from refprune.backends import (
     widest,
 )
 from refprune.checks import boolean, exactly_symmetric, integer, nonnegative, real, symmetric
-from refprune.linear import cholesky, inv, inv_spd, inverse_factor, solve, solve_spd
+from refprune.linear import cholesky, eigh, inv, inv_spd, inverse_factor, solve, solve_spd
 
 __all__ = [
     "Array",
@@ -44,6 +44,7 @@ __all__ = [
     "device_of",
     "diagonal",
     "dtype_name",
+    "eigh",
     "eps",
     "erf",
     "exactly_symmetric",

@@ -74,6 +74,29 @@ def cholesky(A):
     return L
 
 
+def eigh(A, name="matrix"):
+    """Eigenvalues (d,), ascending and none below 0, and eigenvectors (d, d) of a semidefinite `A` (d, d).
+
+    Eigenvalues that rounding has put below 0 come back as 0.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        An eigenvalue is below ``- sqrt(eps) |A|``; the result is not finite.
+    """
+    xp, A = namespace(A), astype(A, precision(A))
+    if 0 in A.shape:
+        return diagonal(A), A
+    values, vectors = xp.linalg.eigh(A)
+    _checked(f"a {name} with finite eigenvectors", lambda M: M, vectors)
+    least, most = float(values[0]), float(xp.max(xp.abs(values)))
+    if not least >= -(eps(A.dtype) ** 0.5) * most:
+        raise np.linalg.LinAlgError(
+            f"need a positive semidefinite {name}; got an eigenvalue of {least:.3g} beside {most:.3g}"
+        )
+    return xp.maximum(values, xp.zeros_like(values)), vectors
+
+
 def _definite(H, name):
     """Return (A, scale, half, Ainv); LinAlgError when H is not definite.
 

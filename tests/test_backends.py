@@ -17,7 +17,7 @@ from refprune.arrays import dtype_name
 from tests.methods.problems import condition, spd, with_dead
 from tests.stand_in import xp as stand_in
 
-METHODS = ("magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
+METHODS = ("alps", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
 PATTERNS = {
     "Unstructured": rp.Unstructured(sparsity=0.5),
@@ -43,6 +43,8 @@ def test_this_file_knows_every_public_name():
         *refprune.network.__all__,
         *refprune.curvature.__all__,
         "interop",
+        "PrunedNetwork",
+        "prune",
     }  # their tests have backends
     assert set(rp.__all__) - classes - elsewhere <= {*METHODS, *PROBLEMS}
 
@@ -133,12 +135,23 @@ def test_optimal_weights(cupy_like):
     same(cupy_like, answer, W, rp.optimal_weights(rp.LayerProblem(W, G), PRIOR))
 
 
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_alps(cupy_like, pattern):
+    weight = np.where(PRIOR, W, 0)
+    if pattern is PATTERNS["rows"]:
+        pattern = rp.Unstructured(keep=2, scope="row")
+    expected = rp.alps(rp.LayerProblem(weight, G), pattern, damp=0.25, mask=PRIOR)
+    answer = rp.alps(layer(cupy_like, weight), pattern, damp=0.25, mask=cupy_like.asarray(PRIOR))
+    same(cupy_like, answer, weight, expected)
+    assert [step.changed for step in answer.trace] == [step.changed for step in expected.trace]
+
+
 def test_convolutions(cupy_like):
     rng = np.random.default_rng(102)
     weight = rng.normal(size=(4, 2, 1, 3)).astype("float32").astype(float)
     grams = np.stack([spd(rng, 6), spd(rng, 6)]).astype("float32").astype(float)
     both = np.tile(np.arange(2).reshape(1, 2, 1, 1), (4, 1, 1, 3))  # a channel of both groups at once
-    for name in ("wanda", "obd", "obs"):
+    for name in ("wanda", "obd", "obs", "alps"):
         for pattern in (rp.Unstructured(sparsity=0.5), rp.NM(1, 2), rp.Blocks(2, keep=3), rp.Groups(keep=3),
                         rp.Groups(keep=3, axis=1), rp.Groups(keep=1, labels=both)):  # fmt: skip
             answer = getattr(rp, name)(layer(cupy_like, weight, grams), pattern)
@@ -214,6 +227,7 @@ def test_mixtures_are_refused():
         lambda: rp.optimal_weights(rp.LayerProblem(device(W), device(G)), PRIOR),
         lambda: rp.optimal_weights(rp.LayerProblem(W, G), device(PRIOR)),
         lambda: rp.wanda(rp.LayerProblem(W, G), half, mask=device(PRIOR)),
+        lambda: rp.alps(rp.LayerProblem(W, G), half, mask=device(PRIOR)),
     ):
         with pytest.raises(TypeError, match="need arrays of one kind"):
             call()
@@ -226,6 +240,8 @@ def test_a_singular_matrix_raises_on_every_backend(cupy_like):
         rp.obs(ones, rp.Unstructured(sparsity=0.5))
     with pytest.raises(np.linalg.LinAlgError, match=r"need a positive definite gram restricted.*damp="):
         rp.optimal_weights(ones, cupy_like.asarray(PRIOR))
+    with pytest.raises(np.linalg.LinAlgError, match=r"need a positive definite gram restricted.*damp="):
+        rp.alps(ones, rp.Unstructured(sparsity=0.5))
 
 
 def test_answers_do_not_alias_and_inputs_stay(cupy_like):
@@ -235,7 +251,8 @@ def test_answers_do_not_alias_and_inputs_stay(cupy_like):
         pattern = rp.Unstructured(sparsity=sparsity)
         problem = rp.LayerProblem(weight, gram)
         answers = [rp.magnitude(weight, pattern), rp.wanda(problem, pattern), rp.obd(problem, pattern),
-                   rp.obs(problem, pattern, mask=prior), rp.optimal_weights(problem, prior)]  # fmt: skip
+                   rp.obs(problem, pattern, mask=prior), rp.optimal_weights(problem, prior),
+                   rp.alps(problem, pattern, mask=prior)]  # fmt: skip
         for answer in answers:
             answer.weight[0, 0] = 99.0
             answer.mask[0, 0] = False

@@ -19,6 +19,7 @@ from refprune.definitions import (
     r_operator,
 )
 from refprune.definitions.allocation import row_counts
+from refprune.definitions.alps import alps, alps_nm
 from refprune.definitions.best_support import best_support
 from refprune.definitions.conjugate_gradient import conjugate_gradient
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
@@ -33,6 +34,8 @@ from refprune.definitions.optimal_weights import optimal_weights
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
 
 __all__ = [
+    "alps",
+    "alps_nm",
     "best_support",
     "by_autograd",
     "conjugate_gradient",

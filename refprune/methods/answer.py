@@ -29,6 +29,16 @@ def prior_zeros(mask, view):
     return to_numpy(check_prior(mask, view.problem.weight)).reshape(view.shape)
 
 
+def definite(view):
+    """Whether all Hessians are positive definite: then so is every block, and none needs a check."""
+    try:
+        for part in view.parts:
+            part.inverse()
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
 def refitted(view, kept, checked, order=None, trace=()):
     """The `Pruned` answer with the best weights on `kept` (NumPy boolean array (rows, columns)).
 

@@ -11,7 +11,7 @@ Source: least squares; the second form of it, ``v = w - H^-1_:P (H^-1_PP)^-1 w_P
 import numpy as np
 
 from refprune.arrays import Array, boolean, namespace, to_numpy
-from refprune.methods.answer import refitted
+from refprune.methods.answer import definite, refitted
 from refprune.methods.system import system
 from refprune.problems import LayerProblem, Quadratic
 from refprune.pruned import Pruned
@@ -63,14 +63,4 @@ def optimal_weights(problem: Quadratic | LayerProblem, mask: Array, damp: float 
     boolean("mask", mask, shape=tuple(problem.weight.shape))
     namespace(mask, problem.weight)
     kept = np.array(to_numpy(mask).reshape(view.shape))
-    return refitted(view, kept, checked=_definite(view))
-
-
-def _definite(view):
-    """Whether all Hessians are positive definite: then so is every block, and none needs a check."""
-    try:
-        for part in view.parts:
-            part.inverse()
-    except np.linalg.LinAlgError:
-        return False
-    return True
+    return refitted(view, kept, checked=definite(view))
