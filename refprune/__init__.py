@@ -50,8 +50,14 @@ from refprune.patterns import NM, Blocks, Groups, Unstructured
 # problems: what is pruned
 from refprune.problems import GramAccumulator, LayerProblem, LeastSquares, Quadratic
 
+# whole networks, layer by layer
+from refprune.prune import PrunedNetwork, prune
+
 # answers: what comes back
 from refprune.pruned import Pruned
+
+# whole networks
+from refprune.shrink import shrink
 
 __all__ = [
     "GELU",
@@ -71,6 +77,7 @@ __all__ = [
     "Network",
     "NetworkLoss",
     "Pruned",
+    "PrunedNetwork",
     "Quadratic",
     "ReLU",
     "ReLU6",
@@ -97,8 +104,10 @@ __all__ = [
     "obd",
     "obs",
     "optimal_weights",
+    "prune",
     "resnet20",
     "save",
+    "shrink",
     "sparsegpt",
     "sparsity",
     "train",

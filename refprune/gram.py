@@ -81,14 +81,32 @@ class GramAccumulator:
         for block in blocks(batch):
             for X in self._rows(block):
                 X = astype(X, widest(X))
-                product = swap(X) @ X
-                if total is not None and tuple(total.shape) != tuple(product.shape):
-                    raise ValueError(f"need batches of {total.shape[-1]} columns; got {X.shape[-1]}")
-                if total is not None:
-                    namespace(total, product)
-                total = product if total is None else total + product
+                total = _added(total, swap(X) @ X)
                 samples += X.shape[-2]
         self._sum, self.samples = total, self.samples + samples
+        return self
+
+    def merge(self, other: "GramAccumulator") -> "GramAccumulator":
+        """Add the samples of `other`, an accumulator with the same options, and return the accumulator itself.
+
+        Parts of the samples can be accumulated apart, by several workers, and merged in any order.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import refprune as rp
+        >>> first = rp.GramAccumulator().update(np.array([[1.0, 2.0]]))
+        >>> first.merge(rp.GramAccumulator().update(np.array([[3.0, 0.0]]))).gram
+        array([[5., 1.],
+               [1., 2.]])
+        """
+        if not isinstance(other, GramAccumulator):
+            raise TypeError(f"need a GramAccumulator; got {type(other).__name__}")
+        mine, its = (self._kernel, self._options), (other._kernel, other._options)
+        if mine != its:
+            raise ValueError(f"need an accumulator of {mine}; got one of {its}")
+        self._sum = _added(self._sum, other._sum)
+        self.samples += other.samples
         return self
 
     def _rows(self, block):
@@ -110,3 +128,13 @@ class GramAccumulator:
         if self.samples == 0:
             raise ValueError("need at least one sample for a Gram; got 0")
         return (self._sum + swap(self._sum)) / (2 * self.samples)
+
+
+def _added(total, product):
+    """The sum of two sums of outer products; None stands for none."""
+    if total is None or product is None:
+        return product if total is None else total
+    if tuple(total.shape) != tuple(product.shape):
+        raise ValueError(f"need batches of {total.shape[-1]} columns; got {product.shape[-1]}")
+    namespace(total, product)
+    return total + product

@@ -285,3 +285,28 @@ def test_dask_arrays_are_streamed():
     with pytest.raises(ValueError, match="need finite numbers in batch"):
         accumulator.update(dask_array.from_array(X, chunks=(3, 4)))
     assert accumulator.samples == 10  # the good blocks before it are not counted either
+
+
+def test_merged_accumulators_hold_all_samples():
+    X = np.random.default_rng(50).integers(-9, 10, size=(12, 3)) / 4 + 0.5
+    parts = [rp.GramAccumulator().update(part) for part in np.split(X, [5, 6])]
+    merged = rp.GramAccumulator()
+    for part in (*parts, rp.GramAccumulator()):
+        assert merged.merge(part) is merged
+    assert merged.samples == 12
+    assert_array_equal(merged.gram, X.T @ X / 12)
+    assert_array_equal(parts[0].gram, (X[:5].T @ X[:5] * 2) / 10)  # what was merged stays
+
+
+def test_accumulators_of_other_options_do_not_merge():
+    images = np.ones((1, 1, 3, 3))
+    first = rp.GramAccumulator(2).update(images)
+    with pytest.raises(ValueError, match="need an accumulator of"):
+        first.merge(rp.GramAccumulator(2, padding=1).update(images))
+    with pytest.raises(TypeError, match="need a GramAccumulator; got ndarray"):
+        first.merge(images)
+    with pytest.raises(ValueError, match="need batches of 4 columns; got 8"):
+        first.merge(rp.GramAccumulator(2).update(np.ones((1, 2, 3, 3))))
+    with pytest.raises(TypeError, match="need arrays of one kind"):
+        first.merge(rp.GramAccumulator(2).update(stand_in.asarray(images)))
+    assert first.samples == 4

@@ -1,0 +1,192 @@
+r"""Whole networks, pruned layer by layer.
+
+Model: every Dense and Conv2d is a layer problem, :math:`\frac12 \mathrm{tr}\,(V - W) G (V - W)^T` with the Gram G
+of the inputs that reach it.
+Solution: the layers in the order of execution; each is pruned by a layer-wise method, and the next Gram comes
+from the activations behind the weights that are pruned already.
+Cost: one forward pass and the Grams, n d^2 for each layer, and the method of each layer.
+Source: Frantar and Alistarh 2022, section 5 (the pruned prefix); Frantar and Alistarh 2023, section 4.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from refprune.arrays import Array, astype, integer, to_numpy
+from refprune.network import Network, accuracy
+from refprune.network.point import parts
+from refprune.patterns import Pattern
+from refprune.progress import bar
+from refprune.pruning import layers
+from refprune.pruning.calibration import grams, in_order
+from refprune.pruning.plan import fit, plan
+from refprune.pruning.report import Report, Row, words
+from refprune.pruning.structured import with_units, without_producers
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedNetwork:
+    """A pruned network: what `rp.prune` returns.
+
+    Parameters
+    ----------
+    params : dict of arrays
+        With the names, order and dtypes of the given ones; pruned weights are exactly 0.0.
+    masks : dict of boolean arrays
+        One for every prunable weight, True = kept.
+    report : Report
+        What happened to each layer: ``print(answer.report)``, ``answer.report.to_dict()``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> network = rp.mlp([4, 4, 2])
+    >>> rng = np.random.default_rng(0)
+    >>> answer = rp.prune(network, network.init(rng), rng.normal(size=(20, 4)), "obs", rp.NM(2, 4))
+    >>> rp.sparsity(answer.masks)
+    0.5
+    """
+
+    params: dict
+    masks: dict
+    report: Report
+
+
+def prune(
+    network: Network,
+    params: dict,
+    inputs: Array,
+    method: str | Callable,
+    pattern: Pattern,
+    targets: Array | None = None,
+    *,
+    overrides: Mapping | None = None,
+    calibration: str = "pruned",
+    masks: dict | None = None,
+    batch_size: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> PrunedNetwork:
+    r"""Prune the weights of every Dense and Conv2d of a network, layer by layer.
+
+    Parameters
+    ----------
+    network : Network
+    params : dict of arrays
+    inputs : array, shape (samples, ...)
+        Calibration samples.
+    method : str or callable
+        ``"magnitude"``, ``"wanda"``, ``"obd"``, ``"obs"``, ``"sparsegpt"``, ``"alps"``, or any callable (layer problem,
+        pattern) -> `Pruned`,
+        such as ``functools.partial(rp.obs, damp=0.01)``. Where a layer has a prior mask, it is called with
+        ``mask=`` too.
+    pattern : Unstructured, NM, Blocks or Groups
+        For each layer, with the scope that the method takes.
+    targets : integer array, shape (samples,), optional
+        Labels of the inputs. With them the report has the accuracy before and after.
+    overrides : mapping, optional
+        Layer (``"2"`` or ``"2.weight"``) -> None (it stays dense), a pattern, or a mapping with ``"method"``,
+        ``"pattern"`` or both.
+    calibration : {"pruned", "dense"}
+        Whether the inputs of a layer come through the layers before it as pruned, or as given.
+    masks : dict of boolean arrays, optional
+        Prior masks by the name of the weight: their zeros are pruned first, counted, and never revived.
+    batch_size : int, optional
+        Samples that go through a layer at once; None keeps a batch to about 8 MiB.
+    executor : concurrent.futures.Executor, optional
+        Runs the batches, and with ``calibration="dense"`` the layers too. The answer is the same, bit for bit.
+    progress : bool
+        A bar on standard error, where that is a terminal.
+
+    Returns
+    -------
+    PrunedNetwork
+        New parameters, a mask for every prunable weight, and the report. Nothing that was given is changed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work: arguments that do not fit, an unknown layer in `overrides`, a pattern that does not fit a
+        layer. Later, with the layer's name: what its method raises, and an answer that breaks its pattern.
+    numpy.linalg.LinAlgError
+        From the method: the Gram of a layer is singular where it must not be.
+
+    Notes
+    -----
+    Every layer is passed once. Memory: the activations of one place in the network for all samples (of three
+    places inside a residual), the Gram of one layer and that of each batch in flight, beside what the method
+    needs; an executor holds up to one batch for each processor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> rng = np.random.default_rng(0)
+    >>> network = rp.mlp([8, 6, 3])
+    >>> params, x = network.init(rng), rng.normal(size=(100, 8))
+    >>> answer = rp.prune(network, params, x, "obs", rp.Unstructured(sparsity=0.5), overrides={"2": None})
+    >>> [(row.layer, row.pattern, row.pruned) for row in answer.report.layers]
+    [('0', 'Unstructured(sparsity=0.5)', 24), ('2', 'dense', 0)]
+    """
+    begin = time.perf_counter()
+    if pattern is None:
+        raise TypeError("need pattern to be Unstructured, NM, Blocks or Groups; got None")
+    if calibration not in ("pruned", "dense"):
+        raise ValueError(f"need calibration to be pruned or dense; got {calibration!r}")
+    if not isinstance(executor, (Executor, type(None))):
+        raise TypeError(f"need executor to be a concurrent.futures.Executor; got {type(executor).__name__}")
+    if batch_size is not None:
+        integer("batch_size", batch_size, least=1)
+    working, x = network.ready(params, inputs)
+    tasks, links = with_units(network, plan(network, params, method, pattern, overrides, masks))
+    tasks = fit(network, params, tasks)
+    before = None if targets is None else accuracy(network, params, inputs, targets)
+    outcomes = _outcomes(
+        network, params, working, _batches(network, x, batch_size), tasks, calibration, executor, progress
+    )
+    found = {name: value + 0 for name, value in params.items()}
+    found |= {name: outcome.weight for name, outcome in outcomes.items()}
+    kept = {task.name: outcomes[task.name].mask for task in tasks}
+    found, kept = without_producers(found, kept, links)
+    rows = tuple(_row(task, outcomes[task.name], kept[task.name]) for task in tasks)
+    after = None if targets is None else accuracy(network, found, inputs, targets)
+    accuracies = None if targets is None else (before, after)
+    report = Report(rows, calibration, time.perf_counter() - begin, accuracies)
+    return PrunedNetwork(found, kept, report)
+
+
+def _batches(network, x, batch_size):
+    """The samples as a list of batches."""
+    if batch_size is None:
+        return [x[part, ...] for part in parts(network, x, keep=False)]
+    return [x[i : min(i + batch_size, x.shape[0]), ...] for i in range(0, x.shape[0], batch_size)]
+
+
+def _outcomes(network, params, working, batches, tasks, calibration, executor, progress):
+    """Name -> `layers.Outcome` of every task; `working` are the parameters that the samples go through."""
+    by_name = {task.name: task for task in tasks if task.pattern is not None}
+    outcomes = {task.name: layers.dense(task, params[task.name]) for task in tasks if task.pattern is None}
+    found = grams(network.layers, working, batches, by_name, executor)
+    calls = ((by_name[name], params[name], gram) for name, gram in found)
+    # behind pruned layers only one layer can be pruned at a time
+    answers = in_order(executor if calibration == "dense" else None, layers.pruned, calls)
+    with bar("prune", len(by_name), progress) as moved:
+        for done, outcome in enumerate(answers, 1):
+            outcomes[outcome.name] = outcome
+            if calibration == "pruned":
+                working[outcome.name] = astype(outcome.weight, working[outcome.name].dtype)
+            moved(done, f"layer {by_name[outcome.name].key}")
+    return outcomes
+
+
+def _row(task, outcome, mask):
+    """The row of the report."""
+    weights = int(np.prod(mask.shape))
+    pruned = weights - int(np.count_nonzero(to_numpy(mask)))
+    method = "" if task.pattern is None else task.label
+    numbers = (weights, pruned, pruned / weights, outcome.objective, outcome.error, outcome.dead)
+    return Row(task.key, method, words(task.pattern), *numbers, outcome.seconds, task.note)
