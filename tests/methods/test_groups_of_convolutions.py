@@ -13,7 +13,7 @@ import refprune as rp
 import refprune.definitions as definitions
 from refprune.definitions.obs_groups import group_steps
 from refprune.methods import unit_walks
-from tests.methods.checks import EPS, replay_units
+from tests.methods.checks import EPS, replay_units, truthful
 from tests.methods.problems import condition, fractions, masks, scores_of, spd, with_dead
 
 
@@ -111,6 +111,9 @@ def test_obs_is_the_definition_on_the_whole_layer(kind, layer, data):
     assert answer.order.tolist() == order
     assert_array_equal(answer.mask, ~np.isin(labels, order))
     assert_allclose(answer.weight.ravel(), v, rtol=0, atol=layer.slack)
+    total = layer.weight.ravel() @ layer.hessian @ layer.weight.ravel() / 2
+    cond = max(map(condition, layer.grams))
+    truthful(layer.problem.objective(answer.weight), answer.objective, answer.trace, 100 * total, EPS, cond)
     replay_units(layer.weight.ravel(), layer.hessian, labels.ravel(), answer.order.tolist(), EPS)
 
 
@@ -170,6 +173,20 @@ def test_one_shot_methods_rank_the_channels_of_every_group(name, layer, data):
     if 0 < keep < len(sums):
         # sums in another order: a few eps of the sum
         assert sums[~kept].max() <= sums[kept].min() * (1 + 16 * EPS)
+
+
+@pytest.mark.parametrize(("rule", "order"), [("heap", [2, 3]), ("sorted", [1, 2]), ("cumulative", [2, 1])])
+def test_rules_differ_where_losses_fall_along_a_path(rule, order):
+    """Step losses 0.0857 and 0.0105 of channels 1, 0; 0.045 and 0.061 of channels 2, 3."""
+    grams = np.array([[[1.0, 0.9], [0.9, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    layer = rp.LayerProblem(np.array([[1.0, -0.95], [0.3, 0.35]]), grams)
+    labels = np.array([[0, 1], [2, 3]])
+    answer = rp.obs(layer, rp.Groups(keep=2, axis=1), allocation=rule)
+    assert sorted(answer.order.tolist()) == sorted(order)
+    alike = rp.LayerProblem(np.repeat(layer.weight, 2, axis=0) / np.sqrt(2), grams)  # no row is a group
+    answer = rp.obs(alike, rp.Groups(keep=2, axis=1), allocation=rule)
+    assert sorted(answer.order.tolist()) == sorted(order)
+    assert_array_equal(answer.mask, ~np.isin(labels.repeat(2, axis=0), order))
 
 
 def test_the_first_removal_is_exact():
