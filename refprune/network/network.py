@@ -146,16 +146,20 @@ class Network:
 
     def ready(self, params: dict, x: Array) -> tuple[dict, Array]:
         """The arguments, checked, in one precision."""
-        self._check_names(params)
-        for name, shape in self.shapes.items():
-            real(f"params[{name!r}]", params[name], shape=shape)
-        self._check_statistics(params)
+        self.check(params)
         real("x", x)
         if x.ndim < 2 or x.shape[0] == 0:
             raise ValueError(f"need x of shape (samples, ...) with at least one sample; got {tuple(x.shape)}")
         self.output_shape(x.shape[1:])
         *arrays, x = cast(*(params[name] for name in self.shapes | self.constants), x)
         return dict(zip(self.shapes | self.constants, arrays)), x
+
+    def check(self, params: dict):
+        """Raise TypeError or ValueError unless `params` are arrays that fit the network."""
+        self._check_names(params)
+        for name, shape in self.shapes.items():
+            real(f"params[{name!r}]", params[name], shape=shape)
+        self._check_statistics(params)
 
     def _check_names(self, params):
         if not isinstance(params, dict):
