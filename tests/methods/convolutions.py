@@ -22,13 +22,15 @@ class Method:
     """A layer-wise method `run(problem, pattern, mask=None)` and the patterns that it takes.
 
     `alone` are those under which a group of a convolution gets the answer of a layer of its own, once its count
-    is given.
+    is given. `moves` says that kept weights move; `refit`, when not None, that they end as the best ones on the
+    mask with this damping.
     """
 
     run: object
     patterns: tuple = (LAYER, ROWS, CHANNELS, BLOCKS, *UNITS)
     alone: tuple = (LAYER, ROWS, CHANNELS, BLOCKS, *UNITS)
     moves: bool = True
+    refit: float | None = None
 
 
 def best_weights(problem, pattern, mask=None):
@@ -41,13 +43,19 @@ METHODS = {
     "magnitude": Method(rp.magnitude, moves=False),
     "wanda": Method(rp.wanda, moves=False),
     "obd": Method(rp.obd, moves=False),
-    "obs": Method(rp.obs),
-    "obs, damped": Method(partial(rp.obs, damp=0.1, allocation="sorted")),
-    "optimal_weights": Method(best_weights),
+    "obs": Method(rp.obs, refit=0.0),
+    "obs, damped": Method(partial(rp.obs, damp=0.1, allocation="sorted"), refit=0.1),
+    "optimal_weights": Method(best_weights, refit=0.0),
     "sparsegpt": Method(partial(rp.sparsegpt, block_size=5), (LAYER, ROWS, CHANNELS), (ROWS, CHANNELS)),
     "sparsegpt, one block": Method(
-        partial(rp.sparsegpt, block_size=WINDOW, refit=True), (LAYER, ROWS, CHANNELS), (LAYER, ROWS, CHANNELS)
+        partial(rp.sparsegpt, block_size=WINDOW, refit=True),
+        (LAYER, ROWS, CHANNELS),
+        (LAYER, ROWS, CHANNELS),
+        refit=0.01,
     ),
+    "alps": Method(
+        rp.alps, alone=(), refit=0.0
+    ),  # one penalty for all groups, so their searches are not apart
 }
 
 

@@ -17,6 +17,7 @@ from tests.methods.convolutions import (
     BLOCKS,
     CHANNELS,
     CONVOLUTIONS,
+    LAYER,
     METHODS,
     ROWS,
     UNITS,
@@ -76,7 +77,7 @@ def same_in_matrix_form(problem, sequence, answer, wanted, pattern):
     assert_array_equal(answer.mask, mask.reshape(problem.weight.shape))
     assert_allclose(answer.weight, V.reshape(problem.weight.shape), rtol=0, atol=slack(problem))
     if answer.trace:
-        assert_allclose(answer.trace, wanted.trace, rtol=0, atol=slack(problem) * max(answer.trace))
+        assert_allclose(answer.trace, wanted.trace, rtol=0, atol=slack(problem) * np.max(answer.trace))
     if isinstance(pattern, (rp.Groups, rp.Unstructured)) and answer.order is not None:
         assert_array_equal(answer.order, wanted.order)
 
@@ -124,6 +125,20 @@ def test_a_grouped_convolution_is_stacked_layers(method, conv, pattern):
         assert_allclose(answer.weight[rows], own.weight, rtol=0, atol=slack(layer))
 
 
+@pytest.mark.parametrize("shape", [shape for shape, conv in CONVOLUTIONS.items() if conv.groups > 1])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.refit is not None])
+def test_the_best_weights_of_a_group_are_those_of_a_layer_of_its_own(name, shape):
+    problem, method = CONVOLUTIONS[shape].layer(), METHODS[name]
+    share = problem.rows // problem.groups
+    for pattern in (LAYER, ROWS):
+        answer = method.run(problem, pattern)
+        for g in range(problem.groups):
+            rows = slice(g * share, (g + 1) * share)
+            alone = rp.LayerProblem(problem.weight[rows], problem.gram[g])
+            wanted = rp.optimal_weights(alone, answer.mask[rows], damp=method.refit)
+            assert_allclose(answer.weight[rows], wanted.weight, rtol=0, atol=slack(alone))
+
+
 def at_count(pattern, layer, mask):
     """The pattern for one group that prunes as much of it as `mask`, an answer's part, does."""
     if isinstance(pattern, rp.NM) or getattr(pattern, "scope", None) == "row":
@@ -142,7 +157,7 @@ def test_labels_name_any_partition_of_a_kernel():
     for shape in ("plain", "all"):
         problem = CONVOLUTIONS[shape].layer()
         pattern = rp.Groups(keep=5, labels=np.indices(problem.weight.shape)[0] * 2 + _kernel_rows(problem))
-        for run in (rp.magnitude, rp.wanda, rp.obd, rp.obs, best_weights):
+        for run in (rp.magnitude, rp.wanda, rp.obd, rp.obs, rp.alps, best_weights):
             answer = run(problem, pattern)
             kept = answer.mask.all(axis=(1, 3))  # (filter, kernel row)
             assert_array_equal(kept, answer.mask.any(axis=(1, 3)))
