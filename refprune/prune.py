@@ -21,8 +21,9 @@ from refprune.network.point import parts
 from refprune.patterns import Pattern
 from refprune.progress import bar
 from refprune.pruning import layers
+from refprune.pruning.budgets import pools, settled
 from refprune.pruning.calibration import grams, in_order
-from refprune.pruning.plan import fit, plan
+from refprune.pruning.plan import fit, on_layers, plan
 from refprune.pruning.report import Report, Row, words
 from refprune.pruning.structured import with_units, without_producers
 
@@ -66,6 +67,7 @@ def prune(
     *,
     overrides: Mapping | None = None,
     calibration: str = "pruned",
+    allocation: str | None = None,
     masks: dict | None = None,
     batch_size: int | None = None,
     executor: Executor | None = None,
@@ -85,7 +87,9 @@ def prune(
         such as ``functools.partial(rp.obs, damp=0.01)``. Where a layer has a prior mask, it is called with
         ``mask=`` too.
     pattern : Unstructured, NM, Blocks or Groups
-        For each layer, with the scope that the method takes.
+        For each layer, with the scope that the method takes. With ``scope="network"`` the layers share one
+        budget: ``round(s N)`` of all N weights under this pattern are pruned, exactly. ``Groups(axis=1)`` without
+        labels is structured pruning: the groups are the units of the layer before, which lose their rows too.
     targets : integer array, shape (samples,), optional
         Labels of the inputs. With them the report has the accuracy before and after.
     overrides : mapping, optional
@@ -93,6 +97,10 @@ def prune(
         ``"pattern"`` or both.
     calibration : {"pruned", "dense"}
         Whether the inputs of a layer come through the layers before it as pruned, or as given.
+    allocation : {"layer", "global"}, optional
+        How layers share a budget: in proportion to their sizes, or by ranking the weights (blocks, groups) of all
+        layers together; see the notes. ``"global"`` makes any pattern without a scope of its own share one. None:
+        ``"global"`` for ``scope="network"``, else no layer shares its budget.
     masks : dict of boolean arrays, optional
         Prior masks by the name of the weight: their zeros are pruned first, counted, and never revived.
     batch_size : int, optional
@@ -117,6 +125,11 @@ def prune(
 
     Notes
     -----
+    ``allocation="global"`` ranks magnitudes for ``"magnitude"``, else losses relative to the layer's output energy
+    :math:`\frac12 \mathrm{tr}\, W G W^T`, G from the dense network: those of its own steps for ``"obs"``,
+    :math:`\frac12 G_{jj} w^2` for all others. The relative losses do not change when a layer is scaled up and the
+    next one down. They set how many weights each layer loses; which ones is the method's to say.
+
     Every layer is passed once. Memory: the activations of one place in the network for all samples (of three
     places inside a residual), the Gram of one layer and that of each batch in flight, beside what the method
     needs; an executor holds up to one batch for each processor.
@@ -143,11 +156,19 @@ def prune(
         integer("batch_size", batch_size, least=1)
     working, x = network.ready(params, inputs)
     tasks, links = with_units(network, plan(network, params, method, pattern, overrides, masks))
-    tasks = fit(network, params, tasks)
+    tasks = on_layers(network, params, tasks)
+    shared = pools(tasks, allocation)
+    pooled = {task.name for pool in shared for task in pool.tasks}
+    for task in tasks:
+        if task.name not in pooled:
+            fit(params, task)
     before = None if targets is None else accuracy(network, params, inputs, targets)
-    outcomes = _outcomes(
-        network, params, working, _batches(network, x, batch_size), tasks, calibration, executor, progress
-    )
+    batches = _batches(network, x, batch_size)
+    counted = settled(network, params, working, batches, shared, executor, progress)
+    for task in counted.values():
+        fit(params, task)
+    tasks = [counted.get(task.name, task) for task in tasks]
+    outcomes = _outcomes(network, params, working, batches, tasks, calibration, executor, progress)
     found = {name: value + 0 for name, value in params.items()}
     found |= {name: outcome.weight for name, outcome in outcomes.items()}
     kept = {task.name: outcomes[task.name].mask for task in tasks}

@@ -11,7 +11,7 @@ from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.system import objective
 from refprune.patterns import Blocks, Groups, Unstructured
 from refprune.problems import LayerProblem
-from refprune.pruning.plan import base, option, own_scope
+from refprune.pruning.plan import base, named, option, own_scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +40,16 @@ def dense(task, weight):
 
 def pruned(task, weight, gram):
     """The `Outcome` of `task.method` on the layer problem of `weight` and `gram`."""
-    try:
+    with named(task.key):
         problem = LayerProblem(weight, gram)
         start = time.perf_counter()
         answer = task.method(problem, task.pattern, **task.options())
         seconds = time.perf_counter() - start
         _check(task, weight, answer)
-        value, zero = objective(problem, answer.weight), objective(problem, weight * 0)
-    except (TypeError, ValueError) as error:
-        raise named(error, task.key) from error
+    value, zero = objective(problem, answer.weight), objective(problem, weight * 0)
     error = (value / zero) ** 0.5 if value > 0 and zero > 0 else (0.0 if value <= 0 else np.inf)
     dead = int(np.count_nonzero(to_numpy(diagonal(gram)) == 0))
     return Outcome(task.name, answer.weight + 0, answer.mask | False, value, float(error), dead, seconds)
-
-
-def named(error, key):
-    """The same kind of error, whose message begins with the layer."""
-    kind = type(error) if type(error) in (TypeError, ValueError, np.linalg.LinAlgError) else ValueError
-    return kind(f"layer {key}: {error}")
 
 
 def _check(task, weight, answer):

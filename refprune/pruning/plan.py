@@ -1,10 +1,13 @@
 """What happens to each layer: method, pattern and prior mask, from the arguments of `rp.prune`."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from refprune import methods
 from refprune.arrays import namespace
@@ -132,24 +135,41 @@ def _check_prior(task, weight):
         )
 
 
-def fit(network, params, tasks) -> list[Task]:
-    """The tasks with patterns as they stand for their layers; ValueError, with the layer, where one does not fit."""
+def on_layers(network, params, tasks) -> list[Task]:
+    """The tasks with their patterns as they stand for their layers; ValueError, with the layer, where one cannot."""
     layers, found = every_layer(network.layers), []
     for task in tasks:
         if task.pattern is not None:
             weight = params[task.name]
             # what `Groups.on` reads of a layer problem, before there is one
             layer = SimpleNamespace(weight=weight, groups=getattr(layers[task.key], "groups", 1))
-            try:
+            with named(task.key):
                 task = replace(task, pattern=task.pattern.on(layer))
-                task.pattern.removals(tuple(weight.shape))
-                own = own_scope(task)
-                if task.prior is not None and getattr(own, "scope", "none") is not None:
-                    own.mask(weight * 0, task.prior)
-            except ValueError as error:
-                raise ValueError(f"layer {task.key}: {error}") from None
+                task.pattern.labels(tuple(weight.shape))
         found.append(task)
     return found
+
+
+def fit(params, task):
+    """Raise ValueError, with the layer, where its count does not fit the weight or the prior mask."""
+    if task.pattern is None:
+        return
+    weight, own = params[task.name], own_scope(task)
+    with named(task.key):
+        task.pattern.removals(tuple(weight.shape))
+        if task.prior is not None and getattr(own, "scope", "") is not None:
+            own.mask(weight * 0, task.prior)
+
+
+@contextlib.contextmanager
+def named(key):
+    """Put the layer in front of the message of a TypeError, ValueError or LinAlgError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kinds = (np.linalg.LinAlgError, TypeError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
+        raise kind(f"layer {key}: {error}") from error
 
 
 def own_scope(task):
