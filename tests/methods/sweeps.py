@@ -62,14 +62,10 @@ def certify_sweep(W, G, answer, edges, counts, damp=0, prior=None, eps=EPS):
     V = V if W.dtype != object else fractions(V)
     exact = [array.astype(float) for array in (W, V, H)]
     prior = np.ones(W.shape, dtype=bool) if prior is None else prior
-    removed_exactly(exact[1], mask, np.sum(counts))
     assert not mask[~prior].any(), "a prior zero was revived"
+    removed_exactly(exact[1], mask, np.sum(counts))
     bound, unit = slack(*exact, eps), np.sqrt(np.diag(exact[2]))
     prices = np.array([schur(H, j) for j in range(W.shape[1])])
-    for (first, last), count in zip(pairwise(edges), counts, strict=True):
-        now = response(W, V, H, first)[:, : last - first]
-        roots = (abs(now) * np.sqrt(prices[first:last].astype(float))).astype(float)
-        _chosen(roots, mask[:, first:last], prior[:, first:last], np.diag(H)[first:last] != 0, count, bound)
     losses = []
     for j in range(W.shape[1]):
         now = response(W, V, H, j)[:, 0].astype(float)
@@ -78,6 +74,10 @@ def certify_sweep(W, G, answer, edges, counts, damp=0, prior=None, eps=EPS):
         losses += [
             (i * W.shape[1] + j, now[i] ** 2 * float(prices[j]) / 2) for i in np.flatnonzero(~mask[:, j])
         ]
+    for (first, last), count in zip(pairwise(edges), counts, strict=True):
+        now = response(W, V, H, first)[:, : last - first]
+        roots = (abs(now) * np.sqrt(prices[first:last].astype(float))).astype(float)
+        _chosen(roots, mask[:, first:last], prior[:, first:last], np.diag(H)[first:last] != 0, count, bound)
     assert answer.order.tolist() == [place for place, _ in losses], "the order is not that of the sweep"
     roots = np.sqrt(np.array([loss for _, loss in losses]))
     assert np.all(abs(np.sqrt(answer.trace) - roots) <= bound), "the trace is not what each weight cost"
