@@ -127,3 +127,29 @@ def test_a_silent_unit_emits_zero_before_its_activation():
     (link,) = links(network)
     silent, _ = silence(params, {}, link, [0, 1])
     np.testing.assert_array_equal(network.forward(silent, RNG.standard_normal((3, 1, 3, 3))), 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_silence_keeps_dtypes(dtype):
+    network = rp.Network([rp.Dense(2, 3), rp.Dense(3, 1)])
+    params = {name: value.astype(dtype) for name, value in network.init(RNG).items()}
+    silent, masks = silence(params, {}, links(network)[0], [1])
+    assert {value.dtype.name for value in silent.values()} == {dtype}
+    assert masks["0.weight"].dtype == bool
+
+
+def test_silence_on_other_arrays(backend):
+    network = rp.Network([rp.Conv2d(2, 3, 1), rp.BatchNorm2d(3), rp.Conv2d(3, 1, 1)])
+    params = network.init(RNG)
+    (link,) = links(network)
+    expected, wanted = silence(params, {}, link, [0, 2])
+    silent, masks = silence(
+        {name: backend.asarray(value) for name, value in params.items()}, {}, link, [0, 2]
+    )
+    for got, plain in ((silent, expected), (masks, wanted)):
+        assert got.keys() == plain.keys()
+        for name, array in got.items():
+            assert type(array) is type(backend.asarray(params["0.weight"]))
+            np.testing.assert_array_equal(
+                backend.numpy(array), plain[name].astype(backend.numpy(array).dtype)
+            )
