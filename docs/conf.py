@@ -37,6 +37,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../tutorials",
     "gallery_dirs": "tutorials",
     "filename_pattern": r".*\.py$",
+    "ignore_pattern": r"fashion_mnist\.py$",  # it trains a network; its figures are stored
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,

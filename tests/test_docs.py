@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import refprune as rp
 from refprune import datasets, definitions, interop, testing
@@ -64,7 +65,10 @@ def test_the_code_on_the_page_of_networks_runs():
 
 def test_every_public_name_is_on_the_api_page():
     pages = api_names()
-    assert set(rp.__all__) - {"__version__", "datasets", "definitions", "interop", "testing"} == pages["refprune"]
+    assert (
+        set(rp.__all__) - {"__version__", "datasets", "definitions", "interop", "testing"}
+        == pages["refprune"]
+    )
     assert set(datasets.__all__) == pages["refprune.datasets"]
     assert set(interop.__all__) == pages["refprune.interop"]
     assert set(definitions.__all__) == pages["refprune.definitions"]
@@ -107,6 +111,67 @@ def test_the_figures_on_the_pages_keep_what_the_pages_say():
     assert int(direct["time, rp.obs = 1"]) >= 20
     for line in (ours, *table("scaling.csv")):
         assert int(line["peak memory (MiB)"]) <= int(line["stated bound (MiB)"])
+
+
+OBJECTIVES = [
+    f"objectives_{data}_{scope}.csv" for data in ("digits", "fashion_mnist") for scope in ("layer", "row")
+]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_star_marks_what_is_lower_than_exact_obs(name):
+    lines = table(name)
+    layers = 3 if "digits" in name else 4
+    assert len({line["layer"] for line in lines}) == layers
+    assert [int(line["zeros (%)"]) for line in lines] == [30, 50, 70, 80, 90] * layers
+    for line in lines:
+        values = {key: float(cell.removesuffix(" *")) for key, cell in list(line.items())[2:]}
+        assert list(values) == ["magnitude", "Wanda", "SparseGPT", "SparseGPT, refit", "ALPS", "ExactOBS"]
+        for key, value in values.items():
+            assert 0 < value < 100
+            if value != values["ExactOBS"]:  # equal to three digits may be either
+                assert line[key].endswith(" *") == (value < values["ExactOBS"]), (line, key)
+        assert values["SparseGPT, refit"] <= values["SparseGPT"], "the page says: always"
+        assert all(key == "ALPS" for key in values if "*" in line[key])
+
+
+def test_the_lines_of_wanda_above_magnitude_are_those_of_the_tables():
+    found = table("objectives_wanda.csv")
+    wanted = []
+    for data in ("digits", "fashion_mnist"):
+        for over, rows in zip(table(f"objectives_{data}_layer.csv"), table(f"objectives_{data}_row.csv")):
+            layer = over["layer"].split()[0]
+            if float(rows["Wanda"]) > float(over["magnitude"]):
+                four = over["magnitude"], over["Wanda"], rows["Wanda"], rows["magnitude"]
+                wanted.append([data.replace("_", " "), layer, over["zeros (%)"], *four])
+    assert [list(line.values()) for line in found] == wanted
+    for line in found:  # "in none of them is Wanda above magnitude at the same scope"
+        for scope in ("layer", "rows"):
+            assert float(line[f"Wanda, {scope}"]) <= float(line[f"magnitude, {scope}"])
+
+
+def test_the_table_of_the_larger_example_keeps_what_its_page_says():
+    lines = table("fashion_mnist.csv")
+    accuracy = {(line["pattern"], line["method"]): float(line["test accuracy (%)"]) for line in lines}
+    zeros = {(line["pattern"], line["method"]): line["zeros (%)"] for line in lines}
+    methods = ["magnitude", "Wanda", "OBD", "SparseGPT", "ALPS", "ExactOBS"]
+    assert list(accuracy) == [("dense", "")] + [
+        (pattern, method) for pattern in ("2:4", "50 %", "80 %", "90 %") for method in methods
+    ]
+    assert accuracy["dense", ""] >= 88
+    for (pattern, method), share in zeros.items():
+        whole = {"dense": "0", "2:4": 100 * (20424 - 200) / 2 / 20424}
+        wanted = float(whole.get(pattern, pattern.removesuffix(" %")))
+        # printed to 0.1; Wanda rounds the count of each of 98 rows, by 1/2 at most: 49 / 20424 = 0.24 %
+        assert abs(float(share) - wanted) <= 0.05 + 0.24 * (method == "Wanda") + 1e-9
+    assert accuracy["2:4", "OBD"] == accuracy["2:4", "Wanda"]
+    memory = [{key: float(cell) for key, cell in line.items()} for line in table("fashion_mnist_memory.csv")]
+    for line in memory:
+        assert line["peak of `rp.prune` (MiB)"] < line["activations of all layers (MiB)"]
+        assert line["peak of `rp.prune` (MiB)"] - line["inputs of the largest layer (MiB)"] < 20, (
+            "a batch's share"
+        )
+    assert [line["images"] for line in memory] == [1250, 2500, 5000]
 
 
 def test_one_version_everywhere():
