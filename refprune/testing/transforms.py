@@ -122,6 +122,14 @@ def another_hessian(contract, problem, rng):
     return {**problem, name: np.array(problem[name])[np.ix_(order, order)]} if size > 1 else None
 
 
+def another_block_size(contract, problem, rng):
+    """The same layer in blocks of another size."""
+    return {
+        **problem,
+        "block_size": int(rng.choice([k for k in (1, 2, 3, 5, 7, 128) if k != problem["block_size"]])),
+    }
+
+
 def batch_split(contract, problem, rng):
     """The same samples in other batches and another order."""
     samples = np.concatenate(problem["batches"])

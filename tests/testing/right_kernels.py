@@ -12,6 +12,7 @@ from itertools import islice
 from math import prod
 
 from right_networks import Networks
+from right_sweeps import Sweeps
 
 
 def count_of(sparsity, total):
@@ -20,7 +21,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks):
+class Kernels(Networks, Sweeps):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed
@@ -264,7 +265,7 @@ class Kernels(Networks):
         return self.xp.asarray(array, copy=True)
 
 
-GREEDY = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks")
+PATHS = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "sparsegpt", "sparsegpt-nm")
 
 
 @dataclass(frozen=True)
@@ -294,8 +295,8 @@ LAST, TORCH = Kernels(last=True), Kernels("torch")  # by name for runs in anothe
 VERSIONS = {
     "float32": Version(Kernels(squares=True), "float32", without=SLOW),
     "last of equals": Version(LAST, without=SLOW),
-    "downdate": Version(Kernels(running=True), contracts=GREEDY),
-    "downdate float32": Version(Kernels(running=True), "float32", contracts=GREEDY),
+    "downdate": Version(Kernels(running=True), contracts=PATHS),
+    "downdate float32": Version(Kernels(running=True), "float32", contracts=PATHS),
     "torch": Version(TORCH, arrays="torch"),
     "torch float32": Version(TORCH, "float32", arrays="torch"),
 }

@@ -12,6 +12,8 @@ from . import (
     obs,
     one_shot,
     optimal_weights,
+    sparsegpt,
+    sparsegpt_nm,
 )
 
 _ALL = (
@@ -26,6 +28,8 @@ _ALL = (
     exact_obs_nm.CONTRACT,
     exact_obs_blocks.CONTRACT,
     optimal_weights.CONTRACT,
+    sparsegpt.CONTRACT,
+    sparsegpt_nm.CONTRACT,
     cg.CONTRACT,
     *networks.CONTRACTS,
 )
