@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from refprune import exact
-from refprune.arrays import cholesky, inv, inv_spd, solve, solve_spd
+from refprune.arrays import cholesky, eigh, inv, inv_spd, solve, solve_spd
 from tests.stand_in import xp as stand_in
 
 
@@ -261,6 +261,40 @@ def test_asymmetric_and_strange_matrices_are_refused(function):
         function(np.array([[1.0, 0.0], [0.0, np.nan]]), "G")
     with pytest.raises(TypeError, match="need real floating numbers in G; got int64"):
         function(np.eye(2, dtype=int), "G")
+
+
+@pytest.mark.parametrize("d", [1, 2, 9])
+def test_eigenvectors_of_a_semidefinite_matrix(backend, d):
+    rng = np.random.default_rng(d)
+    A = spd(rng, d).astype(backend.dtype).astype(float)
+    values, vectors = (backend.numpy(x).astype(float) for x in eigh(backend.asarray(A)))
+    # |A Q - Q L| and |Q^T Q - I| are at most c d eps |A| and c d eps (Golub and Van Loan, 8.1), c = 20
+    slack = 20 * d * backend.eps
+    assert np.abs(A @ vectors - vectors * values).max() <= slack * np.linalg.norm(A)
+    assert np.abs(vectors.T @ vectors - np.eye(d)).max() <= slack
+    assert (np.diff(values) >= 0).all()
+
+
+def test_eigenvalues_that_rounding_put_below_zero_are_zero(backend):
+    X = np.random.default_rng(5).normal(size=(3, 8))
+    values, _ = eigh(backend.asarray(X.T @ X))
+    values = backend.numpy(values)
+    assert (values >= 0).all()
+    assert (values[:5] <= 80 * backend.eps * values[7]).all()
+    assert eigh(backend.asarray(np.zeros((0, 0))))[0].shape == (0,)
+
+
+def test_a_negative_eigenvalue_is_an_error():
+    with pytest.raises(
+        np.linalg.LinAlgError, match="need a positive semidefinite gram; got an eigenvalue of -1 beside"
+    ):
+        eigh(np.array([[1.0, 2.0], [2.0, 1.0]]), "gram")
+    most = np.sqrt(2.0**-52)
+    eigh(np.diag([1.0, -0.9 * most]))
+    with pytest.raises(np.linalg.LinAlgError, match="need a positive semidefinite matrix"):
+        eigh(np.diag([1.0, -1.1 * most]))
+    with pytest.raises(np.linalg.LinAlgError):
+        eigh(np.full((2, 2), np.nan))
 
 
 def test_inputs_are_not_changed(backend):
