@@ -11,7 +11,7 @@ Source: Frantar and Alistarh 2022, section 5 (the pruned prefix); Frantar and Al
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from refprune.pruning.budgets import pools, settled
 from refprune.pruning.calibration import grams, in_order
 from refprune.pruning.plan import fit, on_layers, plan
 from refprune.pruning.report import Report, Row, words
-from refprune.pruning.structured import with_units, without_producers
+from refprune.pruning.structured import gone, with_units, without_producers
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +172,7 @@ def prune(
     found = {name: value + 0 for name, value in params.items()}
     found |= {name: outcome.weight for name, outcome in outcomes.items()}
     kept = {task.name: outcomes[task.name].mask for task in tasks}
+    tasks = [replace(task, note=task.note or note) for task, note in _notes(tasks, links, kept)]
     found, kept = without_producers(found, kept, links)
     rows = tuple(_row(task, outcomes[task.name], kept[task.name]) for task in tasks)
     after = None if targets is None else accuracy(network, found, inputs, targets)
@@ -202,6 +203,16 @@ def _outcomes(network, params, working, batches, tasks, calibration, executor, p
                 working[outcome.name] = astype(outcome.weight, working[outcome.name].dtype)
             moved(done, f"layer {by_name[outcome.name].key}")
     return outcomes
+
+
+def _notes(tasks, links, masks):
+    """(task, what its layer lost as the producer of units)."""
+    notes = {
+        link.producer: f"lost {len(gone(link, masks[f'{link.consumer}.weight']))} of {link.units} rows, "
+        f"the inputs that layer {link.consumer} lost"
+        for link in links
+    }
+    return [(task, notes.get(task.key, "")) for task in tasks]
 
 
 def _row(task, outcome, mask):
