@@ -73,6 +73,8 @@ def trained(data, path: Path) -> tuple[rp.Network, dict]:
         path.parent.mkdir(parents=True, exist_ok=True)
         rp.save(path, network, params)
     network, params, _ = rp.load(path)
+    if network.to_dicts() != build().to_dicts():
+        raise ValueError(f"need the network of this script; got another one in {path}: remove the file")
     return network, params
 
 
