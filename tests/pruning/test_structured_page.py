@@ -1,0 +1,33 @@
+"""What the page on smaller layers says: its code runs, and its table bears out its text."""
+
+import csv
+import re
+import textwrap
+from pathlib import Path
+
+PAGES = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_the_code_on_the_page_runs():
+    text = (PAGES / "structured.rst").read_text()
+    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
+    assert len(blocks) == 2
+    exec("\n".join(map(textwrap.dedent, blocks)), {})  # it asserts its own claims
+
+
+def test_where_the_others_make_up_for_what_goes_the_outputs_change_less():
+    with (PAGES / "structured.csv").open() as file:
+        none, *lines = csv.DictReader(file)
+    assert none["output error"] == "0.0%"
+    error = {
+        (n["neurons removed"], n["chosen as"], n["method"]): float(n["output error"][:-1]) for n in lines
+    }
+    assert len(error) == 18
+    for share in ("25%", "50%", "75%"):
+        updated = [error[share, "columns", method] for method in ("ALPS", "OBS")]
+        kept = [value for key, value in error.items() if key[0] == share and key[1:] not in UPDATED]
+        assert len(kept) == 4
+        assert 2 * max(updated) < min(kept)
+
+
+UPDATED = (("columns", "ALPS"), ("columns", "OBS"))
