@@ -96,11 +96,29 @@ def smallest(scores, count, first=None):
     boolean array, shape (..., n)
     """
     xp = library(scores)
+    if 0 in scores.shape:
+        return full(scores.shape, False, scores, dtype="bool")
+    if first is None:
+        return _smallest(xp, scores, count)
     order = argsort(scores)
-    if first is not None:
-        later = xp.where(first, full(first.shape, 0, order), full(first.shape, 1, order))
-        order = xp.take_along_axis(order, argsort(xp.take_along_axis(later, order, axis=-1)), axis=-1)
+    later = xp.where(first, full(first.shape, 0, order), full(first.shape, 1, order))
+    order = xp.take_along_axis(order, argsort(xp.take_along_axis(later, order, axis=-1)), axis=-1)
     return argsort(order) < count  # the rank of each entry
+
+
+def _smallest(xp, scores, count):
+    """`smallest` without a stable sort: what is below the last entry taken, and the first of its equals."""
+    ordered = xp.sort(scores, axis=-1)
+    if getattr(count, "shape", ()):
+        last = xp.take_along_axis(ordered, xp.maximum(count - 1, 0 * count), axis=-1)
+    else:
+        last = ordered[..., max(count - 1, 0)][..., None]
+    below, equal = scores < last, scores == last
+    cumulate = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
+    rank = xp.sum(astype(below, xp.int64), axis=-1, keepdims=True) + cumulate(
+        astype(equal, xp.int64), axis=-1
+    )
+    return below | (equal & (rank <= count))
 
 
 def erf(array):

@@ -7,7 +7,7 @@ arrays of Fractions go to the exact elimination of `refprune.exact`.
 import numpy as np
 
 from refprune import exact
-from refprune.backends import astype, diagonal, dtype_name, eps, namespace, precision, swap, to_numpy
+from refprune.backends import astype, concat, diagonal, dtype_name, eps, namespace, precision, swap, to_numpy
 from refprune.checks import symmetric
 
 
@@ -111,7 +111,7 @@ def _definite(H, name):
         A = H * scale[:, None] * scale[None, :]
         unit = xp.sqrt(diagonal(A))  # (d,)
         try:
-            half = inv(cholesky(A))  # (d, d)  A = L L^T, half = L^-1
+            half = _inv_lower(cholesky(A))  # (d, d)  A = L L^T, half = L^-1
         except np.linalg.LinAlgError:
             raise not_definite(H, name) from None
         Ainv = swap(half) @ half
@@ -122,13 +122,24 @@ def _definite(H, name):
     return A, scale, half, Ainv
 
 
+def _inv_lower(L):
+    """The inverse of the lower triangular `L` (d, d) with a diagonal that is not 0, by halves: 2/3 d^3 operations."""
+    d = L.shape[0]
+    if d <= 64:
+        return inv(L)
+    a, b = slice(0, d // 2), slice(d // 2, d)
+    upper, lower = _inv_lower(L[a, a]), _inv_lower(L[b, b])
+    above = concat([upper, namespace(L).zeros_like(L[a, b])], axis=1)
+    return concat([above, concat([-lower @ (L[b, a] @ upper), lower], axis=1)], axis=0)
+
+
 def _norm1(matrix):
     xp = namespace(matrix)
     return xp.max(xp.sum(xp.abs(matrix), axis=0))
 
 
 def inv_spd(H, name="hessian"):
-    """The symmetric inverse of a positive definite `H` (d, d), by Cholesky; about 6 d^3 operations.
+    """The symmetric inverse of a positive definite `H` (d, d), by Cholesky; about 5 d^3 operations.
 
     Raises
     ------

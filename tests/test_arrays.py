@@ -315,6 +315,9 @@ def test_smallest_takes_the_lowest_index_among_equals(rows, n, data):
     assert_array_equal(arrays.argsort(scores), order)
     wanted = [[i in taken[:count] for i in range(n)] for taken in order]
     assert_array_equal(arrays.smallest(scores, count), wanted)
+    each = np.array(data.draw(st.lists(st.integers(0, n), min_size=rows, max_size=rows))).reshape(rows, 1)
+    by_row = [arrays.smallest(scores[i], int(each[i, 0])) for i in range(rows)]
+    assert_array_equal(arrays.smallest(scores, each), np.array(by_row).reshape(scores.shape))
     order = [sorted(range(n), key=lambda i, r=r: (not first[r, i], scores[r, i], i)) for r in range(rows)]
     wanted = [[i in taken[:count] for i in range(n)] for taken in order]
     assert_array_equal(arrays.smallest(scores, count, first), wanted)
@@ -328,6 +331,9 @@ def test_sorting_is_the_same_on_every_backend(backend):
     assert_array_equal(backend.numpy(arrays.argsort(x, axis=0)), arrays.argsort(scores, axis=0))
     for count in (0, 1, 20, 50):
         assert_array_equal(backend.numpy(arrays.smallest(x, count)), arrays.smallest(scores, count))
+        each = np.array([[count], [3], [0]])
+        got = arrays.smallest(x, backend.asarray(each))
+        assert_array_equal(backend.numpy(got), arrays.smallest(scores, each))
         got = arrays.smallest(x, count, backend.asarray(first))
         assert_array_equal(backend.numpy(got), arrays.smallest(scores, count, first))
         assert type(got) is type(x)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from refprune import exact
-from refprune.arrays import cholesky, eigh, inv, inv_spd, solve, solve_spd
+from refprune.arrays import cholesky, eigh, inv, inv_spd, inverse_factor, solve, solve_spd
 from tests.stand_in import xp as stand_in
 
 
@@ -81,6 +81,29 @@ SINGULAR = {
     "scaled rank one": np.outer([1e-8, 1.0, 1e8], [1e-8, 1.0, 1e8]),
     "tiny diagonal": np.array([[1e-30, 1.0], [1.0, 1.0]]),
 }
+
+
+@pytest.mark.parametrize("d", [1, 2, 7, 64, 65, 150])
+def test_the_factor_of_the_inverse(backend, d):
+    """It is lower triangular, and its squared diagonal is what is left when all earlier columns are gone."""
+    H = spd(np.random.default_rng(d), d).astype(backend.dtype)
+    x = backend.asarray(H)
+    F = backend.numpy(inverse_factor(x)).astype(float)
+    assert type(inverse_factor(x)) is type(x)
+    assert inverse_factor(x).dtype == x.dtype
+    assert np.all(np.triu(F, 1) == 0)
+    H = H.astype(float)
+    slack = 10 * d * backend.eps * unit_diagonal_condition(H)  # a backward stable factor and its inverse
+    unit = np.sqrt(np.diag(H))
+    assert_allclose(
+        (F @ F.T) * unit[:, None] * unit, np.linalg.inv(H) * unit[:, None] * unit, rtol=0, atol=slack
+    )
+    for j in {0, d // 2, d - 1}:
+        assert_allclose(F[j, j] ** 2, np.linalg.inv(H[j:, j:])[0, 0], rtol=slack)
+    inverse = backend.numpy(inv_spd(x)).astype(float)  # by halves where d is above 64
+    assert_allclose(
+        inverse * unit[:, None] * unit, np.linalg.inv(H) * unit[:, None] * unit, rtol=0, atol=slack
+    )
 
 
 @pytest.mark.parametrize("name", SINGULAR)
@@ -239,19 +262,25 @@ def test_fractions_go_to_the_exact_elimination():
 
 def test_half_precision_is_computed_in_float32():
     H = np.array([[2.0, 1.0], [1.0, 2.0]], dtype=np.float16)
-    for result in (inv(H), inv_spd(H), cholesky(H), solve(H, H), solve_spd(H, H), solve_spd(H, H[0])):
+    for result in (inv(H), inv_spd(H), inverse_factor(H), cholesky(H), solve(H, H), solve_spd(H, H[0])):
         assert result.dtype == np.float32
     assert solve_spd(H, H.astype(np.float64)).dtype == np.float64
 
 
 def test_empty_matrices():
     empty = np.zeros((0, 0))
-    for result in (inv(empty), inv_spd(empty), cholesky(empty), solve_spd(empty, empty)):
+    for result in (
+        inv(empty),
+        inv_spd(empty),
+        inverse_factor(empty),
+        cholesky(empty),
+        solve_spd(empty, empty),
+    ):
         assert result.shape == (0, 0)
     assert solve_spd(np.eye(2), np.zeros((2, 0))).shape == (2, 0)
 
 
-@pytest.mark.parametrize("function", [inv_spd, lambda H, name: solve_spd(H, H, name)])
+@pytest.mark.parametrize("function", [inv_spd, inverse_factor, lambda H, name: solve_spd(H, H, name)])
 def test_asymmetric_and_strange_matrices_are_refused(function):
     with pytest.raises(ValueError, match="need G to be symmetric"):
         function(np.array([[1.0, 0.5], [0.0, 1.0]]), "G")
@@ -300,7 +329,7 @@ def test_a_negative_eigenvalue_is_an_error():
 def test_inputs_are_not_changed(backend):
     H = backend.asarray(spd(np.random.default_rng(5), 4))
     before = backend.numpy(H).copy()
-    for result in (inv(H), inv_spd(H), cholesky(H), solve(H, H), solve_spd(H, H)):
+    for result in (inv(H), inv_spd(H), inverse_factor(H), cholesky(H), solve(H, H), solve_spd(H, H)):
         assert not np.shares_memory(backend.numpy(result), backend.numpy(H))
     assert_array_equal(backend.numpy(H), before)
 
