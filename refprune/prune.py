@@ -146,6 +146,8 @@ def prune(
     [('0', 'Unstructured(sparsity=0.5)', 24), ('2', 'dense', 0)]
     """
     begin = time.perf_counter()
+    if not isinstance(network, Network):
+        raise TypeError(f"need a Network; got {type(network).__name__}")
     if pattern is None:
         raise TypeError("need pattern to be Unstructured, NM, Blocks or Groups; got None")
     if calibration not in ("pruned", "dense"):
@@ -169,8 +171,7 @@ def prune(
         fit(params, task)
     tasks = [counted.get(task.name, task) for task in tasks]
     outcomes = _outcomes(network, params, working, batches, tasks, calibration, executor, progress)
-    found = {name: value + 0 for name, value in params.items()}
-    found |= {name: outcome.weight for name, outcome in outcomes.items()}
+    found = {name: outcomes[name].weight if name in outcomes else params[name] + 0 for name in params}
     kept = {task.name: outcomes[task.name].mask for task in tasks}
     tasks = [replace(task, note=task.note or note) for task, note in _notes(tasks, links, kept)]
     found, kept = without_producers(found, kept, links)
@@ -200,7 +201,8 @@ def _outcomes(network, params, working, batches, tasks, calibration, executor, p
         for done, outcome in enumerate(answers, 1):
             outcomes[outcome.name] = outcome
             if calibration == "pruned":
-                working[outcome.name] = astype(outcome.weight, working[outcome.name].dtype)
+                dtype, weight = working[outcome.name].dtype, outcome.weight
+                working[outcome.name] = weight if weight.dtype == dtype else astype(weight, dtype)
             moved(done, f"layer {by_name[outcome.name].key}")
     return outcomes
 

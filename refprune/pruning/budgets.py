@@ -194,7 +194,7 @@ def losses(task, weight, gram=None) -> tuple[str, np.ndarray]:
     labels = unit_labels(task, weight)
     if base(task.method) is magnitude:
         return task.name, _sums(task, labels, to_numpy(abs(astype(weight, precision(weight)))))
-    with named(task.key):
+    with named(f"layer {task.key}"):
         problem = LayerProblem(weight, gram)
         energy = objective(problem, weight * 0)
         if base(task.method) is obs:

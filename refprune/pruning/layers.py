@@ -40,7 +40,7 @@ def dense(task, weight):
 
 def pruned(task, weight, gram):
     """The `Outcome` of `task.method` on the layer problem of `weight` and `gram`."""
-    with named(task.key):
+    with named(f"layer {task.key}"):
         problem = LayerProblem(weight, gram)
         start = time.perf_counter()
         answer = task.method(problem, task.pattern, **task.options())
@@ -81,17 +81,18 @@ def admitted(task, mask):
     if isinstance(pattern, (Unstructured, Blocks)) and pattern.scope is None:
         if base(task.method) is sparsegpt and pattern.keep is None:
             return _block_by_block(pattern, mask, option(task.method, "block_size", 128))
-        return any(_holds(replace(pattern, scope=scope), mask) for scope in ("layer", "row"))
-    return _holds(pattern, mask)
+        return any(_holds(replace(pattern, scope=scope), mask, task.prior) for scope in ("layer", "row"))
+    return _holds(pattern, mask, task.prior)
 
 
-def _holds(pattern, mask):
-    """`pattern.admits`; a kept block or group may hold prior zeros, which are no matter of the pattern."""
+def _holds(pattern, mask, prior):
+    """`pattern.admits`, where a kept block or group may lack the prior zeros in it, and nothing else."""
     mask = to_numpy(mask)
-    if isinstance(pattern, (Blocks, Groups)):
-        labels = pattern.labels(mask.shape)
-        mask = np.isin(labels, labels[mask])
-    return pattern.admits(mask)
+    if prior is None or not isinstance(pattern, (Blocks, Groups)):
+        return pattern.admits(mask)
+    labels = pattern.labels(mask.shape)
+    whole = np.isin(labels, labels[mask])
+    return pattern.admits(whole) and np.array_equal(mask, whole & to_numpy(prior))
 
 
 def _block_by_block(pattern, mask, block_size):

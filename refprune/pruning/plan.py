@@ -11,7 +11,6 @@ import numpy as np
 
 from refprune import methods
 from refprune.arrays import namespace
-from refprune.network import Network
 from refprune.network.training import checked_masks
 from refprune.patterns import NM, Blocks, Groups, Pattern, Unstructured
 from refprune.pruning.units import every_layer
@@ -52,8 +51,6 @@ def plan(network, params, method, pattern, overrides, masks) -> list[Task]:
     TypeError, ValueError
         An argument that does not fit; the message names the layer where it is one layer's.
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"need a Network; got {type(network).__name__}")
     masks = checked_masks(network, {} if masks is None else masks)
     changed = _overrides(network, overrides)
     tasks = []
@@ -111,7 +108,7 @@ def _overrides(network, overrides):
     found = {}
     for key, value in (overrides or {}).items():
         name = key if key in network.prunable else f"{key}.weight"
-        if name not in network.prunable:
+        if name not in network.prunable or not isinstance(key, str):
             known = ", ".join(name.removesuffix(".weight") for name in network.prunable)
             raise ValueError(f"need overrides for the layers {known}; got {key!r}")
         if name in found:
@@ -121,7 +118,9 @@ def _overrides(network, overrides):
             raise ValueError(
                 f"need method or pattern or both in overrides[{key!r}]; got {sorted(map(str, value))}"
             )
-        _pattern(value.get("pattern"))
+        with named(f"overrides[{key!r}]"):
+            _pattern(value.get("pattern"))
+            _method(value.get("method", "obs"))
         found[name] = dict(value)
     return found
 
@@ -143,7 +142,7 @@ def on_layers(network, params, tasks) -> list[Task]:
             weight = params[task.name]
             # what `Groups.on` reads of a layer problem, before there is one
             layer = SimpleNamespace(weight=weight, groups=getattr(layers[task.key], "groups", 1))
-            with named(task.key):
+            with named(f"layer {task.key}"):
                 task = replace(task, pattern=task.pattern.on(layer))
                 task.pattern.labels(tuple(weight.shape))
         found.append(task)
@@ -155,21 +154,21 @@ def fit(params, task):
     if task.pattern is None:
         return
     weight, own = params[task.name], own_scope(task)
-    with named(task.key):
+    with named(f"layer {task.key}"):
         task.pattern.removals(tuple(weight.shape))
         if task.prior is not None and getattr(own, "scope", "") is not None:
             own.mask(weight * 0, task.prior)
 
 
 @contextlib.contextmanager
-def named(key):
-    """Put the layer in front of the message of a TypeError, ValueError or LinAlgError."""
+def named(place):
+    """Put `place` in front of the message of a TypeError, ValueError or LinAlgError."""
     try:
         yield
     except (TypeError, ValueError) as error:
         kinds = (np.linalg.LinAlgError, TypeError, ValueError)
         kind = next(kind for kind in kinds if isinstance(error, kind))
-        raise kind(f"layer {key}: {error}") from error
+        raise kind(f"{place}: {error}") from error
 
 
 def own_scope(task):

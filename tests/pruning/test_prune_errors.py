@@ -1,0 +1,163 @@
+"""What `rp.prune` refuses: arguments, before any layer is pruned; answers of methods that break their promise."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import refprune as rp
+
+HALF = rp.Unstructured(sparsity=0.5)
+NETWORK = rp.Network([rp.Dense(6, 4), rp.ReLU(), rp.Residual([rp.Dense(4, 4)]), rp.Dense(4, 3)])
+
+
+def given():
+    rng = np.random.default_rng(0)
+    return NETWORK.init(rng), rng.normal(size=(30, 6)) + 0.5
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"network": [rp.Dense(6, 4)]}, TypeError, "need a Network; got list"),
+        ({"params": {}}, ValueError, "need params named"),
+        ({"inputs": np.zeros((0, 6))}, ValueError, r"need x of shape \(samples, ...\) with at least one sample"),
+        ({"inputs": np.zeros((3, 5))}, ValueError, r"layer 0: need samples of shape \(6,\)"),
+        ({"inputs": np.full((3, 6), np.nan)}, ValueError, "need finite numbers in x"),
+        ({"method": "OBS"}, ValueError, "need method to be one of magnitude, .*, or a callable; got 'OBS'"),
+        ({"method": 3}, TypeError, "need method to be a name or a callable; got int"),
+        ({"pattern": 0.5}, TypeError, "need pattern to be Unstructured, NM, Blocks or Groups .*; got float"),
+        ({"pattern": None}, TypeError, "need pattern to be .*; got None"),
+        ({"pattern": rp.NM(2, 4)}, ValueError, "^layer 0: need columns in a multiple of m = 4"),
+        ({"pattern": rp.Blocks(4, keep=1)}, ValueError, "^layer 0: need columns in a multiple of the block size 4"),
+        ({"pattern": rp.Unstructured(keep=13)}, ValueError, "^layer 3: need keep <= 12"),
+        ({"overrides": ["2"]}, TypeError, "need overrides to be a mapping by layer; got list"),
+        ({"overrides": {"1": None}}, ValueError, "need overrides for the layers 0, 2.body.0, 3; got '1'"),
+        ({"overrides": {"2": None}}, ValueError, "need overrides for the layers 0, 2.body.0, 3; got '2'"),
+        ({"overrides": {0: None}}, ValueError, "need overrides for the layers 0, 2.body.0, 3; got 0"),
+        ({"overrides": {"0": None, "0.weight": HALF}}, ValueError, "need one override for each layer; got two for 0"),
+        ({"overrides": {"0": 0.5}}, TypeError, r"^overrides\['0'\]: need pattern"),
+        ({"overrides": {"0": {}}}, ValueError, r"need method or pattern or both in overrides\['0'\]; got \[\]"),
+        ({"overrides": {"0": {"sparsity": 1}}}, ValueError, r"in overrides\['0'\]; got \['sparsity'\]"),
+        ({"overrides": {"3": {"method": "none"}}}, ValueError, r"^overrides\['3'\]: need method to be one of"),
+        ({"overrides": {"3": rp.NM(1, 3)}}, ValueError, "^layer 3: need columns in a multiple of m = 3"),
+        ({"calibration": "both"}, ValueError, "need calibration to be pruned or dense; got 'both'"),
+        ({"batch_size": 0}, ValueError, "need batch_size >= 1; got 0"),
+        ({"batch_size": 2.0}, TypeError, "need batch_size to be an integer"),
+        ({"executor": 4}, TypeError, "need executor to be a concurrent.futures.Executor; got int"),
+        ({"masks": {"0.bias": np.ones(4, dtype=bool)}}, ValueError, "need masks for 0.weight, .*; got '0.bias'"),
+        ({"masks": {"3.weight": np.ones((3, 4))}}, TypeError, "need a boolean array"),
+        ({"masks": {"3.weight": np.zeros((3, 4), dtype=bool)}}, ValueError, r"need params\['3.weight'\] to be 0 where"),
+        ({"targets": np.zeros(29, dtype=int)}, ValueError, "need y of shape"),
+    ],
+)  # fmt: skip
+def test_arguments_are_refused_before_any_work(changed, error, message):
+    def never(problem, pattern, mask=None):
+        raise AssertionError("a layer was pruned")
+
+    params, inputs = given()
+    arguments = {"network": NETWORK, "params": params, "inputs": inputs, "method": never, "pattern": HALF}
+    with pytest.raises(error, match=message):
+        rp.prune(**arguments | changed)
+
+
+def test_prior_masks_with_more_zeros_than_the_pattern_are_refused_before_any_work():
+    params, inputs = given()
+    calls = []
+
+    def spy(problem, pattern, mask=None):
+        calls.append(pattern)
+        return rp.obs(problem, pattern, mask=mask)
+
+    mask = np.zeros((3, 4), dtype=bool)
+    params["3.weight"] = params["3.weight"] * 0
+    for method in ("magnitude", "obd", "obs", "wanda", "alps", spy):
+        pattern = rp.Unstructured(sparsity=0.5, scope="layer" if method is spy else None)
+        with pytest.raises(ValueError, match=r"^layer 3: need at least"):
+            rp.prune(NETWORK, params, inputs, method, pattern, masks={"3.weight": mask})
+    assert not calls
+
+
+def broken(change):
+    """A method that answers as magnitude does, but for one fault."""
+
+    def method(problem, pattern, mask=None):
+        return change(rp.magnitude(problem, pattern, mask=mask))
+
+    return method
+
+
+def one_more(answer):
+    mask = answer.mask.copy()
+    mask.flat[np.flatnonzero(mask)[0]] = False
+    return dataclasses.replace(answer, mask=mask, weight=answer.weight * mask)
+
+
+def moved(answer):
+    mask = answer.mask.copy()
+    mask[0], mask[1] = False, True
+    return dataclasses.replace(answer, mask=mask, weight=answer.weight * mask)
+
+
+def as_type(field, dtype):
+    return lambda answer: dataclasses.replace(answer, **{field: getattr(answer, field).astype(dtype)})
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern", "error", "message"),
+    [
+        (lambda answer: answer.weight, HALF, TypeError, "need a Pruned answer from the method method; got ndarray"),
+        (lambda answer: None, HALF, TypeError, "need a Pruned answer from the method method; got NoneType"),
+        (one_more, HALF, ValueError, r"need a mask that Unstructured\(.*\) allows .* got another one, which keeps 11"),
+        (moved, rp.Unstructured(keep=3, scope="row"), ValueError, "need a mask that Unstructured"),
+        (moved, rp.NM(1, 2), ValueError, "need a mask that NM"),
+        (one_more, rp.Blocks(2, sparsity=0.5), ValueError, "need a mask that Blocks"),
+        (one_more, rp.Groups(sparsity=0.5), ValueError, "need a mask that Groups"),
+        (one_more, rp.Unstructured(sparsity=0.5, scope="network"), ValueError, "need a mask that Unstructured"),
+        (lambda a: dataclasses.replace(a, weight=a.weight + 1), HALF, ValueError, "need weights that are 0 where"),
+        (lambda a: dataclasses.replace(a, weight=a.weight.T, mask=a.mask.T), HALF, ValueError, "need the weight"),
+        (lambda a: dataclasses.replace(a, weight=a.weight + np.nan), HALF, ValueError, "need finite numbers in"),
+        (as_type("mask", float), HALF, TypeError, "need a boolean array the mask of the method"),
+        (as_type("weight", "float32"), HALF, TypeError, "need a weight of float64 .*; got float32"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_breaks_its_promise_is_refused(change, pattern, error, message):
+    params, inputs = given()
+    with pytest.raises(error, match=f"^layer 0: {message}"):
+        rp.prune(NETWORK, params, inputs, broken(change), pattern)
+
+
+def test_a_method_that_revives_a_prior_zero_is_refused():
+    params, inputs = given()
+    mask = np.ones((4, 6), dtype=bool)
+    mask[1, 2] = False
+    params["0.weight"][1, 2] = 0
+
+    def forgetful(problem, pattern, mask=None):
+        return rp.wanda(problem, pattern)
+
+    rp.prune(NETWORK, params, inputs, forgetful, HALF, masks={"0.weight": mask})  # it goes anyway: it is 0
+    dense = rp.Unstructured(sparsity=0.04, scope="layer"), {"2.body.0": None, "3": None}
+
+    def reviving(problem, pattern, mask=None):
+        return rp.magnitude(rp.LayerProblem(problem.weight + (problem.weight == 0), problem.gram), pattern)
+
+    with pytest.raises(
+        ValueError, match=r"^layer 0: need prior zeros that stay pruned; got one that .* revived"
+    ):
+        rp.prune(NETWORK, params, inputs, reviving, dense[0], overrides=dense[1], masks={"0.weight": mask})
+
+
+def test_errors_of_a_method_name_the_layer():
+    params, inputs = given()
+
+    def picky(problem, pattern):
+        if problem.rows == 3:
+            raise ValueError("need more rows; got 3")
+        return rp.magnitude(problem, pattern)
+
+    with pytest.raises(ValueError, match=r"^layer 3: need more rows; got 3"):
+        rp.prune(NETWORK, params, inputs, picky, HALF)
+    inputs[:, 1] = inputs[:, 0]
+    with pytest.raises(np.linalg.LinAlgError, match=r"^layer 0: need a positive definite gram; got .*damp="):
+        rp.prune(NETWORK, params, inputs, "obs", HALF)
