@@ -56,10 +56,11 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
     scope["test_prune"]()
 
 
-def test_the_code_on_the_page_of_networks_runs():
-    text = (ROOT / "docs/networks.rst").read_text()
+@pytest.mark.parametrize(("page", "count"), [("networks", 2), ("convolutions", 3)])
+def test_the_code_on_a_page_runs(page, count):
+    text = (ROOT / f"docs/{page}.rst").read_text()
     blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
-    assert len(blocks) == 2
+    assert len(blocks) == count
     exec("\n".join(map(textwrap.dedent, blocks)), {})  # it asserts its own claims
 
 
