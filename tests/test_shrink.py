@@ -36,6 +36,8 @@ def check(layers, shape, rng):
         larger = (shape[0], shape[1] + 3, shape[2] + 1)
         same_outputs(network, params, small, values, rng.normal(size=(2, *larger)))
     assert all(a <= b for a, b in zip(sizes(small), sizes(network), strict=True))
+    left = {name: values[name] != 0 for name in found}  # no kept weight is 0
+    assert rp.shrink(small, values, left)[0].layers == small.layers, "there was more to remove"
     return sum(sizes(network)) - sum(sizes(small))
 
 
@@ -249,6 +251,13 @@ def test_units_that_were_silenced_are_removed():
     found = columns_pruned(network, "5.weight", np.isin(link.columns, [0, 3]))
     params, found = silence(masked(params, found), found, link, [0, 3])
     assert sizes(shrunk(network, params, found, IMAGES)[0]) == [2, 2]
+
+
+def test_networks_without_units_stay():
+    layers = [rp.BatchNorm2d(2), rp.ReLU()]
+    network, params = network_of(layers)
+    assert rp.shrink(network, params, {})[0].layers == layers
+    assert rp.shrink(rp.Network([rp.ReLU()]), {}, {})[1] == {}
 
 
 def test_arguments_stay_and_answers_are_new():
