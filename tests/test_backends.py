@@ -147,17 +147,35 @@ def test_alps(cupy_like, pattern):
     assert [step.changed for step in answer.trace] == [step.changed for step in expected.trace]
 
 
-def test_convolutions(cupy_like):
+def convolution():
+    """(weight, stack of two Grams, patterns) of a convolution with two groups."""
     rng = np.random.default_rng(102)
     weight = rng.normal(size=(4, 2, 1, 3)).astype("float32").astype(float)
     grams = np.stack([spd(rng, 6), spd(rng, 6)]).astype("float32").astype(float)
     both = np.tile(np.arange(2).reshape(1, 2, 1, 1), (4, 1, 1, 3))  # a channel of both groups at once
-    for name in ("wanda", "obd", "obs", "alps"):
-        for pattern in (rp.Unstructured(sparsity=0.5), rp.NM(1, 2), rp.Blocks(2, keep=3), rp.Groups(keep=3),
-                        rp.Groups(keep=3, axis=1), rp.Groups(keep=1, labels=both)):  # fmt: skip
-            answer = getattr(rp, name)(layer(cupy_like, weight, grams), pattern)
-            expected = getattr(rp, name)(rp.LayerProblem(weight, grams), pattern)
-            same(cupy_like, answer, weight, expected, spd(rng, 6))
+    patterns = (
+        rp.Unstructured(sparsity=0.5), rp.NM(1, 2), rp.Blocks(2, keep=3), rp.Groups(keep=3),
+        rp.Groups(keep=3, axis=1), rp.Groups(keep=1, labels=both),
+    )  # fmt: skip
+    return weight, grams, patterns
+
+
+@pytest.mark.parametrize("name", ["obs", "alps", "sparsegpt"])
+def test_convolutions(cupy_like, name):
+    weight, grams, patterns = convolution()
+    for pattern in patterns[:2] if name == "sparsegpt" else patterns:
+        answer = getattr(rp, name)(layer(cupy_like, weight, grams), pattern)
+        expected = getattr(rp, name)(rp.LayerProblem(weight, grams), pattern)
+        same(cupy_like, answer, weight, expected, grams[0])
+
+
+@pytest.mark.parametrize("name", ["magnitude", "wanda", "obd"])
+def test_one_shot_methods_on_convolutions(backend, name):
+    """On array-api-strict too."""
+    weight, grams, patterns = convolution()
+    for pattern in patterns:
+        answer = getattr(rp, name)(layer(backend, weight, grams), pattern)
+        same(backend, answer, weight, getattr(rp, name)(rp.LayerProblem(weight, grams), pattern), grams[0])
 
 
 def test_objectives(backend):
