@@ -173,7 +173,7 @@ def prune(
     outcomes = _outcomes(network, params, working, batches, tasks, calibration, executor, progress)
     found = {name: outcomes[name].weight if name in outcomes else params[name] + 0 for name in params}
     kept = {task.name: outcomes[task.name].mask for task in tasks}
-    tasks = [replace(task, note=task.note or note) for task, note in _notes(tasks, links, kept)]
+    tasks = [replace(task, note="; ".join(filter(None, notes))) for task, notes in _notes(tasks, links, kept)]
     found, kept = without_producers(found, kept, links)
     rows = tuple(_row(task, outcomes[task.name], kept[task.name]) for task in tasks)
     after = None if targets is None else accuracy(network, found, inputs, targets)
@@ -208,13 +208,13 @@ def _outcomes(network, params, working, batches, tasks, calibration, executor, p
 
 
 def _notes(tasks, links, masks):
-    """(task, what its layer lost as the producer of units)."""
-    notes = {
-        link.producer: f"lost {len(gone(link, masks[f'{link.consumer}.weight']))} of {link.units} rows, "
-        f"the inputs that layer {link.consumer} lost"
-        for link in links
-    }
-    return [(task, notes.get(task.key, "")) for task in tasks]
+    """(task, (its note, what its layer lost as the producer of units))."""
+    notes = {}
+    for link in links:
+        if count := len(gone(link, masks[f"{link.consumer}.weight"])):
+            what = f"lost {count} of {link.units} rows, the inputs that layer {link.consumer} lost"
+            notes[link.producer] = what
+    return [(task, (task.note, notes.get(task.key, ""))) for task in tasks]
 
 
 def _row(task, outcome, mask):

@@ -29,8 +29,7 @@ def with_units(network: Network, tasks: list) -> tuple[list, list[Link]]:
     -------
     tasks : list of Task
         One column of the next layer for each neuron, kh * kw for each filter, the positions of a filter behind
-        Flatten. A layer whose inputs are no units that could go stays dense, with the reason in its `note`; so has
-        a layer that loses rows.
+        Flatten. A layer whose inputs are no units that could go stays dense, with the reason in its `note`.
     links : list of Link
         Those whose consumer loses units, in the order of execution.
     """
@@ -48,9 +47,7 @@ def with_units(network: Network, tasks: list) -> tuple[list, list[Link]]:
             else:
                 task = replace(task, pattern=None, note=link)
         found.append(task)
-    followed = {link.producer: f"its rows go with the columns of layer {link.consumer}" for link in links}
-    notes = [(task.note, followed.get(task.key)) for task in found]
-    return [replace(task, note="; ".join(filter(None, note))) for task, note in zip(found, notes)], links
+    return found, links
 
 
 def without_producers(params: dict, masks: dict, links: list[Link]) -> tuple[dict, dict]:

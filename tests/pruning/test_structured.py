@@ -1,5 +1,6 @@
 """Structured pruning of networks: which units go, what the columns that stay make up for, and what goes with them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -170,18 +171,35 @@ def test_layers_whose_inputs_are_no_units_stay_dense_and_the_report_says_why():
         "0": ("dense", "its inputs are those of the network"),
         "1.body.0": (
             "dense",
-            "its inputs are shared by the branches of a residual; its rows go with the columns of layer 1.body.2",
+            "its inputs are shared by the branches of a residual; "
+            "lost 2 of 3 rows, the inputs that layer 1.body.2 lost",
         ),
         "1.body.2": (groups, ""),
         "2": ("dense", "it is a convolution in groups"),
         "3": (
             "dense",
-            "its inputs are those of a convolution in groups; its rows go with the columns of layer 5",
+            "its inputs are those of a convolution in groups; lost 2 of 4 rows, the inputs that layer 5 lost",
         ),
         "4": ("dense", "its channels are the units of layer 3"),
         "5": (groups, ""),
     }
     assert "layer 4: its channels are the units of layer 3" in str(report)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "obd", "obs"])
+def test_layers_share_a_budget_of_units(method):
+    network, params, x = problem(convolutions, 14)
+    pattern = rp.Groups(sparsity=0.4, axis=1)
+    answer = rp.prune(network, params, x, method, pattern, allocation="global")
+    columns = [(link.columns, answer.masks[f"{link.consumer}.weight"]) for link in links(network)]
+    left = [len(set(unit[mask.reshape(len(mask), -1).any(axis=0)].tolist())) for unit, mask in columns]
+    assert sum(left) == 4 + 5 - round(0.4 * 9)
+    with ThreadPoolExecutor(2) as threads:
+        together = rp.prune(
+            network, params, x, method, pattern, allocation="global", executor=threads, batch_size=7
+        )
+    alone = rp.prune(network, params, x, method, pattern, allocation="global", batch_size=7)
+    assert all(np.array_equal(together.params[name], alone.params[name]) for name in params)
 
 
 def test_an_override_keeps_the_inputs_of_a_layer():
