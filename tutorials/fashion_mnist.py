@@ -3,8 +3,9 @@ A larger example: Fashion-MNIST
 ===============================
 
 A small convolutional network learns to tell ten kinds of clothes apart, and is saved. Then every layer of it is
-pruned by every layer-wise method: half of the weights, four fifths, nine tenths, and two of every four. The
-table shows what is left of its accuracy on 10,000 images that neither training nor pruning saw.
+pruned by every layer-wise method: half of the weights, four fifths, nine tenths, and two of every four; then with
+one budget for all layers together. The table shows what is left of its accuracy on 10,000 images that neither
+training nor pruning saw.
 
 The script needs the files of Fashion-MNIST: the Debian package ``dataset-fashion-mnist`` installs them. Without
 them it says so and ends. Nothing is downloaded.
@@ -47,6 +48,8 @@ PATTERNS = {
     "50 %": (rp.Unstructured(0.5), None),
     "80 %": (rp.Unstructured(0.8), None),
     "90 %": (rp.Unstructured(0.9), None),
+    "80 %, global": (rp.Unstructured(0.8, scope="network"), None),
+    "90 %, global": (rp.Unstructured(0.9, scope="network"), None),
 }
 
 
@@ -125,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     assert accuracy >= FLOOR, f"the dense network has only {accuracy:.1%} right"
     lines = []
     for line in measure(network, params, data):
-        print("{:<8} {:<10} {:>10} {:>18} {:>26} {:>9}".format(*line), flush=True)
+        print("{:<12} {:<10} {:>10} {:>18} {:>26} {:>9}".format(*line), flush=True)
         lines.append(line)
     if options.csv is not None:
         with options.csv.open("w", newline="") as file:
