@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .beside import spoken
 from .operators import Operator
 from .verdict import worst
 
@@ -133,6 +134,7 @@ class Report:
             lines.append(
                 f"  {name:<12}{good:>8}{bad:>8}{open_:>11}   {'' if share is None else format(share, '.2g')}"
             )
+        lines += [f"  {line}" for line in spoken(self.records)]
         for record in self.failures[:3]:
             flags = f" [{', '.join(record.flags)}]" if record.flags else ""
             lines.append(f"  case {record.case}{flags}, {record.check}: {record.explanation}")

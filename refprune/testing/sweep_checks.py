@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .beside import beside
 from .bounds import SOLVE
 from .contract import Check, CheckSpec, failed, not_claimed, passed, undecided
 from .greedy_view import require_order
@@ -59,6 +60,11 @@ def _reduced_gradient(view, value, pruned):
 
 
 def ranked(view, answer):
+    """In every block no pruned score above a kept one; the objective beside those of other methods."""
+    return beside(view, answer, _ranks(view, answer))
+
+
+def _ranks(view, answer):
     """In every block no pruned weight has a score above a kept one, by the weights as the sweep finds them there."""
     if view.expects == "free":
         return Check("", "not run", None, None, view.reason)

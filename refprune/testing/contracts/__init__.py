@@ -1,6 +1,7 @@
 """The registry: every contract by its name. One file for each family."""
 
 from . import (
+    alps,
     cg,
     exact_obs,
     exact_obs_blocks,
@@ -30,6 +31,7 @@ _ALL = (
     optimal_weights.CONTRACT,
     sparsegpt.CONTRACT,
     sparsegpt_nm.CONTRACT,
+    alps.CONTRACT,
     cg.CONTRACT,
     *networks.CONTRACTS,
 )

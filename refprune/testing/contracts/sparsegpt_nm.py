@@ -23,6 +23,8 @@ def _slip(name, summary, change=None, **slips):
     """A sweep with one switch set; `change(n, m, columns, block_size)` gives n and the keywords of the groups."""
 
     def call(weight, gram, n, m, block_size, damp):
+        if weight.shape[1] % m:
+            raise ValueError(f"need columns that fill groups of {m}; got {weight.shape[1]}")
         n, groups = change(n, m, weight.shape[1], block_size) if change else (n, {})
         used = dict(slips)
         if used.pop("in_block", False):
