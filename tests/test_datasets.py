@@ -68,6 +68,7 @@ WHOLE = idx(numbers("uint8"))  # 4 + 12 + 30 bytes
         (gzip.compress(WHOLE)[:-9], "need a whole gzip file"),
         (gzip.compress(WHOLE)[:-8] + b"\0" * 8, "need a whole gzip file"),
         (b"\x1f\x8b" + WHOLE, "need a whole gzip file"),
+        (gzip.compress(WHOLE)[:10] + b"\xff" * 30, "need a whole gzip file.*invalid block type"),
     ],
 )
 def test_damage_is_told(tmp_path, data, message):
