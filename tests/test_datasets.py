@@ -53,6 +53,7 @@ def test_every_shape_comes_back(tmp_path, shape):
 
 
 WHOLE = idx(numbers("uint8"))  # 4 + 12 + 30 bytes
+PACKED = gzip.compress(WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +66,23 @@ WHOLE = idx(numbers("uint8"))  # 4 + 12 + 30 bytes
         (WHOLE[:15], "need 3 lengths in .*; got 15 bytes in all"),
         (WHOLE[:-1], r"need 46 bytes for shape \(2, 3, 5\) in .*; got 45"),
         (WHOLE + b"\0", r"need 46 bytes for shape \(2, 3, 5\) in .*; got 47"),
-        (gzip.compress(WHOLE)[:-9], "need a whole gzip file"),
-        (gzip.compress(WHOLE)[:-8] + b"\0" * 8, "need a whole gzip file"),
+        (PACKED[:-9], "need a whole gzip file"),
+        (PACKED[:-8] + b"\0" * 8, "need a whole gzip file"),
         (b"\x1f\x8b" + WHOLE, "need a whole gzip file"),
-        (gzip.compress(WHOLE)[:10] + b"\xff" * 30, "need a whole gzip file.*invalid block type"),
+        (PACKED[:10] + b"\xff" * 30, "need a whole gzip file"),
+    ],
+    ids=[
+        "empty",
+        "three bytes",
+        "no zeros",
+        "unknown kind",
+        "no last length",
+        "one byte less",
+        "one byte more",
+        "cut",
+        "wrong sum",
+        "no gzip",
+        "bad stream",
     ],
 )
 def test_damage_is_told(tmp_path, data, message):
