@@ -14,7 +14,7 @@ of earlier batches by one matrix product for the whole batch, then those of earl
 last those of its own strip. Each product of a column and an earlier one is taken once, so the batches change
 nothing but the time.
 
-Cost: about 6 d^3 for F (with the check of the condition), then rows * d^2. Weights and errors are stored as
+Cost: about 5 d^3 for F (with the check of the condition), then rows * d^2. Weights and errors are stored as
 (d, rows), so that a column is contiguous.
 
 Source: Frantar and Alistarh 2023, algorithm 1; there the errors are pushed ahead, here they are gathered.
