@@ -1,6 +1,7 @@
 """What the documentation says is what the package has: README examples run, every public name has a page."""
 
 import csv
+import importlib
 import json
 import re
 import sys
@@ -135,6 +136,37 @@ def test_a_star_marks_what_is_lower_than_exact_obs(name):
         assert values["SparseGPT, refit"] <= values["SparseGPT"], "the page says: never raises"
         assert values["SparseGPT, refit"] < values["Wanda"], "the page says: brings it below"
         assert all(key == "ALPS" for key in values if "*" in line[key])
+
+
+def test_the_script_of_objectives_measures_what_its_page_says(monkeypatch):
+    pytest.importorskip("matplotlib", reason="the script trains the demo's network")
+    for folder in ("docs", "tutorials"):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+    script = importlib.import_module("make_objectives")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2, 5, 5)) + 0.5
+    network = rp.Network([rp.Conv2d(2, 3, 2), rp.Tanh(), rp.Flatten(), rp.Dense(48, 2)])
+    params = network.init(rng)
+    layers = script.problems(network, params, x, batch=7)
+    assert list(layers) == ["0", "3"]
+    # the outputs themselves, without the Gram: half the mean squared change at a position, over that of all
+    found = script.objectives(layers["0"], 0.5, "row")
+    weight = params["0.weight"]
+    scores = np.abs(weight).reshape(3, 8)
+    kept = scores >= np.sort(scores, axis=1)[:, 4:5]
+    few = params | {"0.weight": weight * kept.reshape(weight.shape)}
+    none = params | {"0.weight": weight * 0}
+    dense, few, none = (
+        rp.Network(network.layers[:1]).forward({name: p[name] for name in ("0.weight", "0.bias")}, x)
+        for p in (params, few, none)
+    )
+    share = float(np.sum((few - dense) ** 2) / np.sum((none - dense) ** 2))
+    # two sums of 40 * 16 * 3 squares each: far below 1e-10
+    assert abs(found["magnitude"] - share) < 1e-10 * share
+    assert list(found) == list(script.METHODS)
+    # stars: below ExactOBS by more than rounding, never at it
+    made = {"a": 2.0, "b": 0.5, "c": 1 - 1e-12, "ExactOBS": 1.0}
+    assert script.cells(made) == ["200", "50 *", "100", "100"]
 
 
 def test_the_lines_of_wanda_above_magnitude_are_those_of_the_tables():
