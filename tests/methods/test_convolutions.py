@@ -180,6 +180,16 @@ def test_depthwise_kernels_have_one_channel_and_no_groups_of_two():
         assert_allclose(kept.weight, problem.weight, rtol=0, atol=slack(problem))
 
 
+@pytest.mark.parametrize("shape", ["padding", "groups"])
+@pytest.mark.parametrize("name", METHODS)
+def test_channels_that_fill_no_group_stay_dense_at_every_position(name, shape):
+    """Four channels: a group of three, and one that belongs to none."""
+    problem = CONVOLUTIONS[shape].layer()
+    answer = METHODS[name].run(problem, rp.NM(1, 3, remainder="dense"))
+    assert answer.mask[:, 3].all()
+    assert (answer.mask[:, :3].sum(axis=1) == 1).all()
+
+
 def test_sparsegpt_lets_the_rows_of_all_groups_compete_in_a_block():
     problem = CONVOLUTIONS["groups"].layer()
     answer = rp.sparsegpt(problem, rp.Unstructured(sparsity=0.25), block_size=6)
