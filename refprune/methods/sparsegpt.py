@@ -107,8 +107,8 @@ def sparsegpt(
     kept one keeps its weight. Columns that fill no group (``NM(..., remainder="dense")``) stay dense, but make
     up for others.
 
-    Memory: at most 1 MiB, eight arrays like G and thirteen like the weight (`tests/benchmarks` measures it).
-    Time: about ``5 d^3 + rows d^2`` operations.
+    Memory: at most 1 MiB, eight arrays like G and thirteen like the weight (`tests/benchmarks` measures it);
+    a refit takes 32 MiB more. Time: about ``5 d^3 + rows d^2`` operations.
 
     Examples
     --------
