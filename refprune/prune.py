@@ -128,7 +128,8 @@ def prune(
     ``allocation="global"`` ranks magnitudes for ``"magnitude"``, else losses relative to the layer's output energy
     :math:`\frac12 \mathrm{tr}\, W G W^T`, G from the dense network: those of its own steps for ``"obs"``,
     :math:`\frac12 G_{jj} w^2` for all others. The relative losses do not change when a layer is scaled up and the
-    next one down. They set how many weights each layer loses; which ones is the method's to say.
+    next one down. They set how many weights each layer loses; which ones is the method's to say, with the whole
+    layer as the scope.
 
     Every layer is passed once. Memory: the activations of one place in the network for all samples (of three
     places inside a residual), the Gram of one layer and that of each batch in flight, beside what the method
@@ -156,8 +157,14 @@ def prune(
         raise TypeError(f"need executor to be a concurrent.futures.Executor; got {type(executor).__name__}")
     if batch_size is not None:
         integer("batch_size", batch_size, least=1)
+    if not network.prunable:
+        raise ValueError("need a network with at least one Dense or Conv2d; got none")
     working, x = network.ready(params, inputs)
     tasks, links = with_units(network, plan(network, params, method, pattern, overrides, masks))
+    if all(task.note for task in tasks):
+        raise ValueError(
+            f"need inputs that are units which can go; got {'; '.join(f'layer {t.key}: {t.note}' for t in tasks)}"
+        )
     tasks = on_layers(network, params, tasks)
     shared = pools(tasks, allocation)
     pooled = {task.name for pool in shared for task in pool.tasks}

@@ -33,6 +33,7 @@ def convolutional(rng):
         [
             rp.Conv2d(2, 6, 3, padding=1),
             rp.ReLU(),
+            rp.Conv2d(6, 6, 1),
             rp.Residual([rp.Conv2d(6, 6, 3, padding=1, groups=3), rp.Tanh()], [rp.Conv2d(6, 6, 1)]),
             rp.AvgPool2d(2),
             rp.Flatten(),
@@ -80,7 +81,7 @@ def test_an_executor_changes_no_bit(request, kind, options, dtype):
 def test_every_method_runs_in_processes(processes, method):
     network, params, x = convolutional(np.random.default_rng(1))
     pattern = rp.NM(1, 2)
-    options = {"overrides": {"2.body.0": {"pattern": rp.Unstructured(keep=7, scope="row")}}, "calibration": "dense"}
+    options = {"overrides": {"3.body.0": {"pattern": rp.Unstructured(keep=7, scope="row")}}, "calibration": "dense"}
     same(
         rp.prune(network, params, x, method, pattern, **options),
         rp.prune(network, params, x, method, pattern, **options, executor=processes),
@@ -126,8 +127,8 @@ def test_a_bounded_number_of_batches_is_in_flight_and_every_batch_is_sent():
     rp.prune(network, params, x, "wanda", HALF, batch_size=1, executor=executor)
     assert executor.waiting == 0
     assert executor.most <= (os.cpu_count() or 1) + 1
-    # once for the Gram of each of 4 weights, once up to the residual and once to the end of either branch
-    assert executor.submitted == 90 * 7
+    # once for the Gram of each of 5 weights, once up to the residual and once to the end of either branch
+    assert executor.submitted == 90 * 8
 
 
 def test_results_keep_the_order_of_the_calls(threads):

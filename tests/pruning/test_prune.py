@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import io
 import json
 
 import numpy as np
@@ -213,3 +214,52 @@ def test_nothing_that_was_given_changes_or_comes_back():
     for old, new in zip(before, (params, x, masks), strict=True):
         for a, b in zip(old.values(), new.values(), strict=True) if isinstance(old, dict) else [(old, new)]:
             assert_array_equal(a, b)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_for_layers_on_a_terminal_alone(monkeypatch):
+    network, params, x = linear(np.random.default_rng(8))
+    budget = rp.Unstructured(sparsity=0.5, scope="network")
+    for stream, wanted in ((Terminal(), True), (Terminal(), False), (io.StringIO(), True)):
+        monkeypatch.setattr("sys.stderr", stream)
+        rp.prune(network, params, x, "wanda", budget, progress=wanted)
+        text = stream.getvalue()
+        if wanted and stream.isatty():
+            assert "share the budget" in text
+            assert "2/2 layer 1" in text
+            assert text.endswith("\r\x1b[K")  # nothing stays
+        else:
+            assert text == ""
+
+
+def test_a_prior_mask_goes_on_to_a_sparser_one():
+    network, params, x = branched(np.random.default_rng(9))
+    first = rp.prune(network, params, x, "wanda", rp.Unstructured(sparsity=0.25, scope="layer"))
+    for method in ("magnitude", "wanda", "obd", functools.partial(rp.obs, damp=0.01), "sparsegpt", "alps"):
+        pattern = rp.Unstructured(sparsity=0.5, scope="layer")
+        second = rp.prune(network, first.params, x, method, pattern, masks=first.masks)
+        for name, mask in first.masks.items():
+            assert np.all(second.masks[name] <= mask)
+            assert np.count_nonzero(~second.masks[name]) == round(0.5 * mask.size)
+
+
+@pytest.mark.parametrize("pattern", [rp.Blocks(2, sparsity=0.5), rp.Groups(sparsity=0.5), rp.NM(1, 2)])
+def test_prior_zeros_inside_a_kept_unit_stay(pattern):
+    rng = np.random.default_rng(10)
+    network = rp.mlp([6, 4, 4])
+    params, x = network.init(rng), rng.normal(size=(30, 6)) + 0.5
+    masks = {name: rng.random(params[name].shape) > 0.2 for name in network.prunable}
+    params |= {name: params[name] * mask for name, mask in masks.items()}
+    answer = rp.prune(network, params, x, functools.partial(rp.obs, damp=0.1), pattern, masks=masks)
+    for name, mask in masks.items():
+        assert not np.any(answer.masks[name] & ~mask)
+        width = 2 if isinstance(pattern, (rp.Blocks, rp.NM)) else mask.shape[1]
+        units = answer.masks[name].reshape(-1, width)
+        if isinstance(pattern, rp.NM):
+            assert np.all(units.sum(axis=1) <= 1)
+        else:
+            assert np.count_nonzero(~units.any(axis=1)) == len(units) // 2

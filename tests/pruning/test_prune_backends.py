@@ -13,6 +13,7 @@ NETWORK = rp.Network(
         rp.Conv2d(2, 4, 3, padding=1),
         rp.BatchNorm2d(4),
         rp.ReLU(),
+        rp.Conv2d(4, 4, 1),
         rp.Residual([rp.Conv2d(4, 4, 3, padding=1, groups=2)], [rp.Conv2d(4, 4, 1)]),
         rp.MaxPool2d(2),
         rp.Flatten(),
@@ -24,7 +25,7 @@ PARAMS = {name: (value + 0.1).astype("float32").astype(float) for name, value in
 X = (rng.normal(size=(30, 2, 4, 4)) + 0.5).astype("float32").astype(float)
 Y = np.arange(30) % 3
 PRIOR = rng.random((3, 16)) > 0.2
-PARAMS["6.weight"] *= PRIOR
+PARAMS["7.weight"] *= PRIOR
 
 PATTERNS = {
     "layer": rp.Unstructured(sparsity=0.4),
@@ -61,7 +62,7 @@ def test_methods_that_move_weights(cupy_like, method, pattern):
 
 
 def agree(backend, method, pattern):
-    masks = {} if isinstance(pattern, rp.Groups) else {"6.weight": PRIOR}
+    masks = {} if isinstance(pattern, rp.Groups) else {"7.weight": PRIOR}
     expected = rp.prune(NETWORK, PARAMS, X, method, pattern, Y, masks=masks)
     params = {name: backend.asarray(value) for name, value in PARAMS.items()}
     prior = {name: backend.asarray(mask) for name, mask in masks.items()}
@@ -102,4 +103,4 @@ def test_mixtures_are_refused():
         rp.prune(NETWORK, PARAMS, stand_in.asarray(X), "wanda", PATTERNS["layer"])
     params = {name: stand_in.asarray(value) for name, value in PARAMS.items()}
     with pytest.raises(TypeError, match="need arrays of one kind"):
-        rp.prune(NETWORK, params, stand_in.asarray(X), "wanda", PATTERNS["layer"], masks={"6.weight": PRIOR})
+        rp.prune(NETWORK, params, stand_in.asarray(X), "wanda", PATTERNS["layer"], masks={"7.weight": PRIOR})

@@ -21,6 +21,7 @@ def given():
     [
         ({"network": [rp.Dense(6, 4)]}, TypeError, "need a Network; got list"),
         ({"params": {}}, ValueError, "need params named"),
+        ({"network": rp.Network([rp.ReLU()]), "params": {}}, ValueError, "need a network with at least one Dense"),
         ({"inputs": np.zeros((0, 6))}, ValueError, r"need x of shape \(samples, ...\) with at least one sample"),
         ({"inputs": np.zeros((3, 5))}, ValueError, r"layer 0: need samples of shape \(6,\)"),
         ({"inputs": np.full((3, 6), np.nan)}, ValueError, "need finite numbers in x"),
@@ -59,6 +60,15 @@ def test_arguments_are_refused_before_any_work(changed, error, message):
     arguments = {"network": NETWORK, "params": params, "inputs": inputs, "method": never, "pattern": HALF}
     with pytest.raises(error, match=message):
         rp.prune(**arguments | changed)
+
+
+def test_units_where_there_are_none_are_refused():
+    network = rp.Network([rp.Dense(6, 4), rp.Residual([rp.Dense(4, 4)])])
+    params = network.init(np.random.default_rng(0))
+    with pytest.raises(
+        ValueError, match=r"need inputs that are units which can go; got layer 0: .*; layer 1.body.0: "
+    ):
+        rp.prune(network, params, given()[1], "obs", rp.Groups(sparsity=0.5, axis=1))
 
 
 def test_prior_masks_with_more_zeros_than_the_pattern_are_refused_before_any_work():
