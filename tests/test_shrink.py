@@ -127,6 +127,13 @@ def test_without_biases_a_dead_row_emits_what_its_activation_makes_of_zero():
         assert small.layers[2] == rp.Dense(3, 2, bias=bias)
 
 
+def test_what_nobody_reads_adds_no_bias():
+    network, params = network_of([rp.Dense(3, 4), rp.Sigmoid(), rp.Dense(4, 2, bias=False)])
+    for found in ({}, rows_pruned(network, "0.weight", [1])):
+        small, _ = shrunk(network, params, found | columns_pruned(network, "2.weight", [1]), X)
+        assert small.layers == [rp.Dense(3, 3), rp.Sigmoid(), rp.Dense(3, 2, bias=False)]
+
+
 def test_every_position_behind_flatten_is_folded():
     layers = [rp.Conv2d(2, 3, 2), rp.MaxPool2d(2), rp.Flatten(), rp.Dense(18, 3)]
     network, params = network_of(layers)

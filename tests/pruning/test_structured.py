@@ -210,10 +210,20 @@ def test_an_override_keeps_the_inputs_of_a_layer():
     assert rp.shrink(network, answer.params, answer.masks)[0].layers[0] == rp.Dense(5, 6)
 
 
+def test_labels_that_are_given_are_those_of_the_layer_alone():
+    network, params, x = problem(perceptron, 9)
+    pattern = rp.Groups(keep=1, axis=1, labels=np.array([0, 0, 0, 1, 1, 1]))
+    answer = rp.prune(network, params, x, "obs", pattern, overrides={"0": None, "4": None})
+    assert answer.masks["2.weight"].sum() == 12
+    assert answer.masks["0.weight"].all()
+    assert_array_equal(answer.params["0.bias"], params["0.bias"])
+
+
 def test_units_that_a_prior_mask_prunes_are_counted():
     network, params, x = problem(perceptron, 10)
     mask = np.ones((4, 6), dtype=bool)
     mask[:, 4], mask[1, 2] = False, False
+    params["2.weight"][:, 2] *= 10  # this one stays, with a zero in it
     params["2.weight"] = np.where(mask, params["2.weight"], 0)
     overrides = {"4": None}
     answer = rp.prune(
@@ -222,6 +232,7 @@ def test_units_that_a_prior_mask_prunes_are_counted():
     gone = np.flatnonzero(~answer.masks["2.weight"].any(axis=0))
     assert len(gone) == 2
     assert 4 in gone
+    assert 2 not in gone
     assert not answer.masks["2.weight"][1, 2]
     assert_array_equal(answer.masks["0.weight"].any(axis=1), ~np.isin(np.arange(6), gone))
 
