@@ -17,8 +17,8 @@ CLAIMS = {
     name: dict(_CLAIM)
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
-        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "cg", "hvp", "hessian",
-        "gauss-newton", "per-sample-gradients",
+        "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
+        "alps", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
 
@@ -102,6 +102,21 @@ def exact_obs_blocks(weight, gram, size, sparsity):
 def optimal_weights(weight, gram, mask):
     """`rp.optimal_weights` on a layer."""
     return rp.optimal_weights(rp.LayerProblem(weight, gram), mask)
+
+
+def sparsegpt(weight, gram, sparsity, block_size, damp):
+    """`rp.sparsegpt`, a budget for each block of columns."""
+    return rp.sparsegpt(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity), block_size, damp)
+
+
+def sparsegpt_nm(weight, gram, n, m, block_size, damp):
+    """`rp.sparsegpt` with N:M."""
+    return rp.sparsegpt(rp.LayerProblem(weight, gram), rp.NM(n, m), block_size, damp)
+
+
+def alps(weight, gram, sparsity):
+    """`rp.alps`, one budget for the layer."""
+    return rp.alps(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity))
 
 
 def cg(matvec, b, rtol):

@@ -170,6 +170,7 @@ CONTRACT = Contract(
         ),
         _slip("count-cut-off", "the count is int(s N)", count=lambda s, size: int(s * size)),
         _slip("short-block-dense", "a last block that is not full stays dense", whole_only=True),
+        _slip("damping-ignored", "`damp` is not used", damping="none"),
         _slip("damping-absolute", "`damp` itself is added to the diagonal", damping="absolute"),
         _slip(
             "damping-over-all-inputs", "dead inputs count in the mean of the diagonal", damping="mean-of-all"

@@ -127,6 +127,7 @@ CONTRACT = Contract(
         ),
         _slip("wanda-score", "the mask is by w^2 G_jj, Wanda's score", score="wanda"),
         _slip("magnitude-mask", "the mask is by magnitude", score="magnitude"),
+        _slip("damping-ignored", "`damp` is not used", damping="none"),
         _slip("damping-absolute", "`damp` itself is added to the diagonal", damping="absolute"),
         _slip(
             "dead-as-one-before-damping",

@@ -24,7 +24,9 @@ def damped(gram, damp, rule="mean"):
     if rule == "dead-as-one":
         h[dead, dead] = 1.0
     living = h.diagonal()[~dead]
-    mean = {"mean": living.mean() if living.size else 0.0, "absolute": 1.0}.get(rule, h.diagonal().mean())
+    mean = {"mean": living.mean() if living.size else 0.0, "absolute": 1.0, "none": 0.0}.get(
+        rule, h.diagonal().mean()
+    )
     h[dead, dead] = 1.0
     added = h.dtype.type(damp * mean)
     if rule == "dead-undetected":  # damped before the zeros are looked for: no input is dead
