@@ -1,14 +1,14 @@
 """ALPS (Meng, Behdin, Wang, Mazumder 2024): ADMM looks for the support, the normal equations set the weights.
 
-The weights come in two copies, `B` without zeros and `D` with them, held together by multipliers `V` and a penalty
-`rho`. Distances are those of inputs of unit norm: in the metric `N = diag G`, which spares the root of it:
+The weights come in two copies, `Y` without zeros and `Z` with them, held together by multipliers `M` and a penalty
+`rho`. Distances are those of inputs of unit norm: in the metric `S = diag G`, which spares the root of it:
 
-    B = (W G - V + rho D N) (G + rho N)^-1
-    D = of Z = B + V N^-1 / rho the entries of largest Z^2 N that the pattern allows, zeros elsewhere
-    V = V + rho (B - D) N
+    Y = (W G - M + rho Z S) (G + rho S)^-1
+    Z = of T = Y + M S^-1 / rho the entries of largest T^2 S that the pattern allows, zeros elsewhere
+    M = M + rho (Y - Z) S
 
-Every third iteration counts the weights that entered or left the support since the last time, s: rho rises by 1.3
-where s is at least a tenth of the kept, by 1.2 from one in 200, by 1.1 from one on; s = 0 ends it. Prior zeros go
+Every third iteration counts the weights that entered or left the support since the last time: rho rises by 1.3
+where they are a tenth of the kept or more, by 1.2 from one in 200, by 1.1 from one on; none ends it. Prior zeros go
 first, then dead inputs (`G_jj = 0`), then the lowest index. `damp * mean(diag G)` is added to living diagonals.
 """
 
@@ -20,12 +20,12 @@ from refprune.definitions.optimal_weights import optimal_weights
 
 def alps(weight, gram, count, damp=0, prior=None, rho=0.1, max_iter=300):
     """Prune `count` of all weights (rows, columns); `gram` is (columns, columns). Returns (weight, mask)."""
-    return _admm(weight, gram, lambda z: topk_mask(z, weight.size - count), damp, prior, rho, max_iter)
+    return _admm(weight, gram, lambda x: topk_mask(x, weight.size - count), damp, prior, rho, max_iter)
 
 
 def alps_nm(weight, gram, n, m, damp=0, prior=None, rho=0.1, max_iter=300):
     """Keep `n` of every `m` consecutive inputs in every row."""
-    return _admm(weight, gram, lambda z: nm_mask(z, n, m), damp, prior, rho, max_iter)
+    return _admm(weight, gram, lambda x: nm_mask(x, n, m), damp, prior, rho, max_iter)
 
 
 def _admm(weight, gram, choose, damp, prior, rho, max_iter):
@@ -36,25 +36,25 @@ def _admm(weight, gram, choose, damp, prior, rho, max_iter):
         gram[j, j] = gram[j, j] + damp * mean
     A = xp.asarray(living, dtype=int)
     W, G = weight[:, A], gram[A[:, None], A]
-    N = xp.diagonal(G)
+    S = xp.diagonal(G)
     prior = xp.ones(weight.shape, dtype=bool) if prior is None else prior
 
-    def project(Z):
+    def project(T):
         scores = weight - weight - 1  # a dead input's weight goes before any living one
-        scores[:, A] = Z**2 * N
+        scores[:, A] = T**2 * S
         mask = choose(xp.where(prior, scores, scores - scores - 2)) & prior
-        return mask, masked(Z, mask[:, A])
+        return mask, masked(T, mask[:, A])
 
-    mask, D = project(W)
-    V, before = W - W, mask
+    mask, Z = project(W)
+    M, before = W - W, mask
     for t in range(max_iter):
-        B = (W @ G - V + rho * D * N) @ inv(G + rho * xp.diag(N))
-        mask, D = project(B + V / N / rho)
-        V = V + rho * (B - D) * N
+        Y = (W @ G - M + rho * Z * S) @ inv(G + rho * xp.diag(S))
+        mask, Z = project(Y + M / S / rho)
+        M = M + rho * (Y - Z) * S
         if t % 3 == 2:
-            s, kept = int((mask != before).sum()), int(mask.sum())
-            if s == 0:
+            changed, kept = int((mask != before).sum()), int(mask.sum())
+            if changed == 0:
                 break
-            rho = rho * (13 if 10 * s >= kept else 12 if 200 * s >= kept else 11) / 10
+            rho = rho * (13 if 10 * changed >= kept else 12 if 200 * changed >= kept else 11) / 10
             before = mask
     return optimal_weights(weight, gram, mask), mask

@@ -1,16 +1,16 @@
 r"""ALPS: ADMM looks for the support of a whole layer at once, the normal equations set its weights.
 
-Model: a layer, ``1/2 tr((V - W) G (V - W)^T)``, weights normalised by ``n_j = sqrt(G_jj)``: W n, and G / (n n^T).
+Model: a layer, ``1/2 tr((V - W) G (V - W)^T)``, its inputs scaled to unit norm: G has a diagonal of ones.
 Problem: the least objective among the supports that the pattern allows.
-Solution: two copies of the weights, ``B`` without zeros and ``D`` with them, multipliers ``V``, a penalty rho:
+Solution: two copies of the weights, ``Y`` without zeros and ``Z`` with them, multipliers ``M``, a penalty rho:
 
-    B = (W G - V + rho D) (G + rho I)^-1
-    D = P(B + V / rho), the nearest weights with zeros that the pattern allows
-    V = V + rho (B - D)
+    Y = (W G - M + rho Z) (G + rho I)^-1
+    Z = P(Y + M / rho), the nearest weights with zeros that the pattern allows
+    M = M + rho (Y - Z)
 
-from D = P(W) and V = 0. Every third iteration counts the weights that entered or left the support since the last
-count, s: rho rises by 1.3 where s is at least a tenth of the kept weights, by 1.2 from one in 200, by 1.1 from one
-weight on, and s = 0 ends it. Then the exact refit on the support.
+from Z = P(W) and M = 0. Every third iteration counts the weights that entered or left the support since the last
+count: rho rises by 1.3 where they are a tenth of the kept ones or more, by 1.2 from one in 200, by 1.1 from one
+weight on, and none ends it. Then the exact refit on the support.
 What makes it fast: ``G = Q L Q^T`` once; then ``(G + rho I)^-1 = Q (L + rho)^-1 Q^T`` for every rho.
 Ties: the lowest flat index (or label) goes first; prior zeros, then dead inputs go before all others, at no cost.
 Cost: about 10 d^3 for Q, and 4 rows d^2 operations and a sort for each iteration.
@@ -43,7 +43,7 @@ class Iteration(NamedTuple):
     changed : int
         The weights that differ in the support from the last count (at first, from the start).
     gap : float
-        ``|B - D| / |W|`` in normalised weights (Frobenius norms): how far the two copies are from each other.
+        ``|Y - Z| / |W|`` for inputs of unit norm (Frobenius norms): how far the two copies are from each other.
 
     Examples
     --------
@@ -72,13 +72,13 @@ def alps(
     problem : LayerProblem
     pattern : Unstructured, NM, Blocks or Groups
         The scope of `Unstructured` and `Blocks` is the layer unless it says ``"row"``. Blocks and groups are
-        kept by the sum of squares of their normalised weights, which is what the projection asks for.
+        kept by the sum of squares ``W_ij^2 G_jj``, which is what the projection asks for.
     damp : float
         ``damp * mean(diag G)`` over the living inputs, added to their diagonal for the ADMM and the refit.
     mask : boolean array, shape of the weight, optional
         False marks prior zeros: pruned first, at no cost, counted, never revived. The weight must be 0 there.
     rho : float
-        The first penalty, beside a normalised Gram with ones on its diagonal. A smaller one searches longer.
+        The first penalty, beside a Gram that is scaled to ones on its diagonal. A smaller one searches longer.
     max_iter : int
         At most so many iterations.
 
@@ -110,8 +110,8 @@ def alps(
     The kept weights are the best ones on their support, so the answer is never worse than its own mask without
     an update. The support is a heuristic's: no theorem orders ALPS and ExactOBS.
 
-    **Where the ADMM does not settle** within `max_iter`, the support is that of the last ``D``. It is an answer
-    like any other: every ``D`` obeys the pattern, and the exact refit comes after the search. So nothing that is
+    **Where the ADMM does not settle** within `max_iter`, the support is that of the last ``Z``. It is an answer
+    like any other: every ``Z`` obeys the pattern, and the exact refit comes after the search. So nothing that is
     promised depends on it, and no error is raised; the trace tells. It needs an unusual `max_iter`, since rho
     rises by a tenth or more with every count that sees a change, and the copies agree up to a constant over rho.
     On a small layer the support may be the same at the first count, which ends the search where it started, with
@@ -151,20 +151,20 @@ def _admm(view, project, rho, max_iter):
     """The support (NumPy boolean array (rows, columns)) and the iterations."""
     norms = [namespace(part.hessian).sqrt(diagonal(part.hessian)) for part in view.parts]  # (m,)
     W = [part.weight * n for part, n in zip(view.parts, norms, strict=True)]
-    kept, D = project(W)
+    kept, Z = project(W)
     grams = [part.hessian / n[:, None] / n for part, n in zip(view.parts, norms, strict=True)]
     bases = [eigh(G, part.name) for G, part in zip(grams, view.parts, strict=True)]
     pull = [w @ G for w, G in zip(W, grams, strict=True)]
-    V = [0 * w for w in W]
+    M = [0 * w for w in W]
     size, before, trace = _norm(W), kept, []
     for t in range(1, max_iter + 1):
-        B = [
-            ((y - v + rho * d) @ Q / (L + rho)) @ swap(Q)
-            for y, v, d, (L, Q) in zip(pull, V, D, bases, strict=True)
+        Y = [
+            ((b - m + rho * z) @ Q / (L + rho)) @ swap(Q)
+            for b, m, z, (L, Q) in zip(pull, M, Z, bases, strict=True)
         ]
-        kept, D = project([b + v / rho for b, v in zip(B, V, strict=True)])
-        gaps = [b - d for b, d in zip(B, D, strict=True)]
-        V = [v + rho * gap for v, gap in zip(V, gaps, strict=True)]
+        kept, Z = project([y + m / rho for y, m in zip(Y, M, strict=True)])
+        gaps = [y - z for y, z in zip(Y, Z, strict=True)]
+        M = [m + rho * gap for m, gap in zip(M, gaps, strict=True)]
         changed = int(np.count_nonzero(kept != before))
         trace.append(Iteration(rho, changed, _norm(gaps) / size if size else 0.0))
         if t % EVERY == 0:

@@ -15,7 +15,7 @@ G = np.array([[2.0, 1.0, 0.0, 0.5], [1.0, 3.0, 1.0, 0.0], [0.0, 1.0, 2.0, 1.0], 
 
 
 def test_one_step_by_hand():
-    """W G = [2.75, 2.5], D = [2, 0], rho = 1/2: B = [2.1875, 0.9375], which keeps the first."""
+    """W G = [2.75, 2.5], Z = [2, 0], rho = 1/2: Y = [2.1875, 0.9375], which keeps the first."""
     weight, mask = definitions.alps(
         np.array([[2.0, 1.5]]), np.array([[1.0, 0.5], [0.5, 1.0]]), 1, rho=0.5, max_iter=1
     )
@@ -53,7 +53,7 @@ def test_exact_n_of_m_with_prior_zeros_and_a_dead_input():
 
 
 def test_the_units_of_the_inputs_do_not_matter():
-    """Written with N = diag G the iteration has no root: scaled columns give the same, exactly."""
+    """Written with S = diag G the iteration has no root: scaled columns give the same, exactly."""
     units = np.array([Fraction(3), Fraction(1, 7), Fraction(5, 2), Fraction(1)], dtype=object)
     one = definitions.alps(fractions(W), fractions(G), 4, rho=Fraction(1, 10))
     other = definitions.alps(

@@ -10,7 +10,7 @@ from tests.methods.checks import EPS, removed_exactly, stationary
 class Run(NamedTuple):
     """The support (rows, columns) at the end, the rho of every iteration, and the least margin of a choice.
 
-    The margin is the gap between the smallest kept and the largest pruned |Z|, beside the largest |Z|.
+    The margin is the gap between the smallest kept and the largest pruned size, beside the largest.
     """
 
     mask: np.ndarray
@@ -18,33 +18,35 @@ class Run(NamedTuple):
     margin: float
 
 
-def admm(W, G, sets, keep, rho=0.1, max_iter=300, wrong=""):
-    """Run the ADMM on living inputs. `sets` (lists of flat indices) compete apart, each keeps `keep` of its own.
+def admm(W, G, sets, keep, rho=0.1, max_iter=300, wrong="", labels=None):
+    """Run the ADMM on living inputs. `sets` (lists of units) compete apart, each keeps `keep` of its own.
 
-    `wrong` names one step that is done in a wrong way.
+    A unit is a flat index, or a label in `labels` (rows, columns) that its weights share; its size is the root of
+    the sum of their squares. `wrong` names one step that is done in a wrong way.
     """
+    labels = np.arange(W.size).reshape(W.shape) if labels is None else labels
     n = np.ones(len(G)) if wrong == "not normalised" else np.sqrt(np.diag(G))
     W, G = W * n, G / np.outer(n, n)
     margins, rhos = [1.0], []
 
-    def project(Z):
-        mask, size = np.zeros(Z.size, dtype=bool), np.abs(Z).ravel()
+    def project(T):
+        kept, size = [], np.sqrt(np.bincount(labels.ravel(), T.ravel() ** 2))
         for indices in sets:
             order = sorted(indices, key=lambda p: (size[p], p))
             cut = len(order) - keep
-            mask[order[cut:]] = True
+            kept += order[cut:]
             if 0 < cut < len(order):
                 margins.append((size[order[cut]] - size[order[cut - 1]]) / max(size.max(), 1e-300))
-        mask = mask.reshape(Z.shape)
-        return mask, np.where(mask, Z, 0)
+        mask = np.isin(labels, kept)
+        return mask, np.where(mask, T, 0)
 
-    mask, D = project(W)
-    V, before = np.zeros_like(W), mask
+    mask, Z = project(W)
+    M, before = np.zeros_like(W), mask
     for t in range(1, max_iter + 1):
-        B = np.linalg.solve(G + rho * np.eye(len(G)), (W @ G - V + rho * D).T).T
-        mask, D = project(B if wrong == "projection without the dual" else B + V / rho)
-        V = V + (-rho if wrong == "dual with the wrong sign" else rho) * (B - D)
-        V = 0 * V if wrong == "no dual" else V
+        Y = np.linalg.solve(G + rho * np.eye(len(G)), (W @ G - M + rho * Z).T).T
+        mask, Z = project(Y if wrong == "projection without the dual" else Y + M / rho)
+        M = M + (-rho if wrong == "dual with the wrong sign" else rho) * (Y - Z)
+        M = 0 * M if wrong == "no dual" else M
         rhos.append(rho)
         if t % 3 == 0:
             s = np.count_nonzero(mask != before)

@@ -80,8 +80,29 @@ def test_the_iteration_is_that_of_the_paper(keep):
         same_support(nm.mask, admm(W, G, np.arange(24).reshape(6, 4), 1))
 
 
+def test_units_are_kept_by_their_sums_of_squares():
+    """Blocks, columns and any partition: the nearest weights that the pattern allows."""
+    longest = 0
+    for seed in range(20):
+        rng = np.random.default_rng([49, seed])
+        W, G = rng.normal(size=(6, 8)) + 0.25, spd(rng, 8, 1e3)
+        layer, flat = rp.LayerProblem(W, G), np.arange(48).reshape(6, 8)
+        anyhow = rng.permutation(48).reshape(6, 8) // 5
+        for pattern, labels, sets, keep in (
+            (rp.Blocks(2, keep=9), flat // 2, [range(24)], 9),
+            (rp.Blocks(2, keep=2, scope="row"), flat // 2, np.arange(24).reshape(6, 4), 2),
+            (rp.Groups(keep=4, axis=1), flat % 8, [range(8)], 4),
+            (rp.Groups(keep=5, labels=anyhow), anyhow, [range(10)], 5),
+        ):
+            run, answer = admm(W, G, sets, keep, labels=labels), rp.alps(layer, pattern)
+            same_support(answer.mask, run)
+            assert_allclose([step.rho for step in answer.trace], run.rho, rtol=1e-13)
+            longest = max(longest, len(run.rho))
+    assert longest > 9  # not all of them end where they start
+
+
 def test_one_iteration_by_hand():
-    """B = [2.1875, 0.9375]: D keeps the first, and the copies are 0.9375 apart, beside |W| = 2.5."""
+    """Y = [2.1875, 0.9375]: Z keeps the first, and the copies are 0.9375 apart, beside |W| = 2.5."""
     layer = rp.LayerProblem(np.array([[2.0, 1.5]]), np.array([[1.0, 0.5], [0.5, 1.0]]))
     answer = rp.alps(layer, rp.Unstructured(keep=1), rho=0.5, max_iter=1)
     (step,) = answer.trace
@@ -188,7 +209,7 @@ def test_nothing_and_everything(layer):
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_a_large_rho_stays_at_the_start(pattern, layer):
-    """D is P(W) up to 1 / rho: the mask of the largest W^2 diag(G), which is that of OBD."""
+    """Z is P(W) up to 1 / rho: the mask of the largest W^2 diag(G), which is that of OBD."""
     W, G = layer
     answer = rp.alps(rp.LayerProblem(W, G), pattern, rho=1e10)
     assert_array_equal(answer.mask, rp.obd(rp.LayerProblem(W, G), pattern).mask)

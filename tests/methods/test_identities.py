@@ -136,7 +136,7 @@ def test_optimal_weights_are_no_worse_than_their_mask_alone(name, layer, data):
 
 
 def test_a_sweep_without_refit_may_be_worse_than_its_mask_alone():
-    """In 1 of 7 random problems, by the specification; the refit never is."""
+    """It is in 9 of these 100 problems; the refit never is."""
     above = 0
     for seed in range(100):
         rng = np.random.default_rng([80, seed])
@@ -147,7 +147,7 @@ def test_a_sweep_without_refit_may_be_worse_than_its_mask_alone():
         alone = loss(W, G, np.where(answers[0].mask, W, 0))
         above += answers[0].objective > alone + slack(W, G)
         assert answers[1].objective <= min(alone, answers[0].objective) + slack(W, G)
-    assert 5 <= above <= 40, above
+    assert above == 9
 
 
 @every
