@@ -13,7 +13,7 @@ from .. import definitions
 from .bounds import condition, condition_limit
 from .contract import Check
 
-SIZE, COLUMNS = 24, 6  # weights of a layer for ExactOBS, columns of a row for the best support
+SIZE, COLUMNS = 16, 6  # weights of a layer for ExactOBS, columns of a row for the best support
 WORDS = ("ExactOBS", "the best support")
 
 

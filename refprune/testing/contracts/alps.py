@@ -1,5 +1,7 @@
 """`alps`: whatever support the ADMM finds, the weights on it are the best ones."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from refprune import definitions
@@ -57,11 +59,19 @@ def _reference(weight, gram, sparsity):
     return definitions.alps(weight, gram, _count(weight, sparsity))
 
 
+@lru_cache(maxsize=64)  # most mistakes share the mask, and the diagnosis tries all of them on a case
+def _mask(weight, gram, shape, dtype, count):
+    """The mask of ALPS, from the bytes of weight and Gram; the caller copies it."""
+    weight, gram = (np.frombuffer(data, dtype) for data in (weight, gram))
+    return definitions.alps(weight.reshape(shape).copy(), gram.reshape(shape[1], -1).copy(), count)[1]
+
+
 def _on_mask(weights, count=_count):
     """A wrong version: the mask of ALPS, then ``weights(weight, gram, mask)``."""
 
     def call(weight, gram, sparsity):
-        mask = definitions.alps(weight, gram, count(weight, sparsity))[1]
+        given = (weight.tobytes(), gram.astype(weight.dtype).tobytes(), weight.shape, weight.dtype.str)
+        mask = _mask(*given, count(weight, sparsity)).copy()
         return np.where(mask, weights(weight, gram, mask), 0).astype(weight.dtype), mask
 
     return call
