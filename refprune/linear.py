@@ -163,11 +163,11 @@ def inv_spd(H, name="hessian"):
 
 
 def inverse_factor(H, name="hessian"):
-    """The lower Cholesky factor `F` of the inverse of a positive definite `H` (d, d): `H^-1 = F F^T`.
+    """The lower Cholesky factor `L` of the inverse of a positive definite `H` (d, d): `H^-1 = L L^T`.
 
-    `1 / F_jj^2` is the pivot of j when all later ones are eliminated: `F_jj^2` is the first diagonal entry of
-    the inverse of `H[j:, j:]`. No inverse is factored: with J the reversal of the order, `J H J = L L^T` gives
-    `F = J L^-T J`. Floating numbers only; errors as `inv_spd`.
+    `L_jj^2` is the first diagonal entry of the inverse of `H[j:, j:]`. No inverse is factored: the factor of H
+    with its order reversed is inverted, transposed and reversed again. Floating numbers only; errors as
+    `inv_spd`.
     """
     symmetric(name, H)
     H = astype(H, precision(H))

@@ -3,18 +3,18 @@ r"""The sweep of SparseGPT over the columns of rows that share a Hessian.
 Model: each row minimises ``1/2 (v - w)^T H (v - w)``; the columns are passed once, in a given order, and what
 is passed is final.
 
-Solution: with ``H^-1 = F F^T`` and F lower triangular, ``F_jj^2`` is the first diagonal entry of the inverse
-of ``H[j:, j:]`` and ``F[j:, j] F_jj`` its first column. So with the errors ``e_i = w_i / F_ii`` of the columns
+Solution: with ``H^-1 = L L^T`` and L lower triangular, ``L_jj^2`` is the first diagonal entry of the inverse
+of ``H[j:, j:]`` and ``L[j:, j] L_jj`` its first column. So with the errors ``e_i = w_i / L_ii`` of the columns
 pruned so far (0 where a weight is kept), the weights of column j, when the sweep comes to it, are
 
-.. math:: w_j - \sum_{i < j} F_{ji} e_i,
+.. math:: w_j - \sum_{i < j} L_{ji} e_i,
 
 and pruning one of them costs ``e_j^2 / 2``. A column gathers the errors before it when it needs them: those
 of earlier batches by one matrix product for the whole batch, then those of earlier windows and strips, at
 last those of its own strip. Each product of a column and an earlier one is taken once, so the batches change
 nothing but the time.
 
-Cost: about 5 d^3 for F (with the check of the condition), then rows * d^2. Weights and errors are stored as
+Cost: about 5 d^3 for L (with the check of the condition), then rows * d^2. Weights and errors are stored as
 (d, rows), so that a column is contiguous.
 
 Source: Frantar and Alistarh 2023, algorithm 1; there the errors are pushed ahead, here they are gathered.
@@ -55,7 +55,7 @@ class Sweep:
         order = np.argsort(place)
         self.xp, self.places = xp, place[order]
         order = from_numpy(order, part.weight)
-        self.factor = inverse_factor(part.hessian[order[:, None], order], part.name).copy()  # F (d, d)
+        self.factor = inverse_factor(part.hessian[order[:, None], order], part.name).copy()  # L (d, d)
         self.weight = swap(part.weight[:, order]).copy()
         self.rows = slice(part.first, part.first + part.count)
         self.columns = sequence[self.places]
@@ -79,14 +79,14 @@ class Sweep:
 
     def prune(self, start, stop, kept):
         """Pass the window with the mask `kept` (r, n)."""
-        xp, F, E, kept = self.xp, self.factor, self.errors, swap(kept)
+        xp, L, E, kept = self.xp, self.factor, self.errors, swap(kept)
         for first in range(start, stop, STRIP):
             last = min(first + STRIP, stop)
             self._gather(first, last, start, first)
             for j in range(first, last):
                 if j > first:
-                    self.weight[j] -= F[j, first:j] @ E[first:j]
-                E[j] = xp.where(kept[j - start], 0, self.weight[j] / F[j, j])
+                    self.weight[j] -= L[j, first:j] @ E[first:j]
+                E[j] = xp.where(kept[j - start], 0, self.weight[j] / L[j, j])
         self.weight[start:stop] = xp.where(kept, self.weight[start:stop], 0)
 
     def _gather(self, start, stop, first, last):
