@@ -1,4 +1,4 @@
-"""The contracts of SparseGPT and ALPS: the certificate is sharp and fair, and damping is read as claimed."""
+"""The contracts of SparseGPT: the certificate is sharp and fair, and damping is read as claimed."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refprune import definitions, testing
-from refprune.testing import beside, make
+from refprune.testing import make
 from refprune.testing.bounds import SOLVE, condition
 from refprune.testing.cases import make_case
 from refprune.testing.contracts import sweep_mistakes as slip
@@ -279,40 +279,3 @@ def test_flags_are_what_they_say(contract, dtype):
             assert np.linalg.matrix_rank(living, tol=1e-5 * np.abs(living).max()) < len(living)
         if flag == "DampedDeadInput":
             assert 0 < view.living.sum() < view.living.size
-
-
-def test_alps_is_judged_by_its_own_mask():
-    weight, gram = layer(10, rows=2, columns=6)
-    call = {"weight": weight, "gram": gram, "sparsity": 0.5}
-    for seed in range(5):
-        mask = np.ones(12, bool)
-        mask[np.random.default_rng(seed).permutation(12)[:6]] = False
-        mask = mask.reshape(2, 6)
-        best = definitions.optimal_weights(weight, gram, mask)
-        verdict = testing.verify("alps", call, (best, mask))
-        assert verdict.outcome == "pass"
-        assert "times that of ExactOBS" in str(verdict)
-        assert "times that of the best support" in str(verdict)
-        assert failed(testing.verify("alps", call, (weight * mask, mask))) == ["stationary"]
-
-
-def test_the_best_support_beside_is_the_best():
-    """Against all masks of the layer at once."""
-    weight, gram = layer(11, rows=2, columns=4)
-    block = np.kron(np.eye(2), gram)  # the rows as one vector
-    for count in (1, 3, 5):
-        direct = definitions.best_support(weight.ravel(), block, count)[2]
-        assert abs(beside._best(weight, gram, count) / direct - 1) < 1e-10
-
-
-def test_a_report_tells_the_distance_without_judging():
-    report = testing.run(
-        lambda *call: definitions.alps(*call[:2], round(Fraction(repr(call[2])) * call[0].size)),
-        "alps",
-        examples=40,
-        isolate=False,
-    )
-    assert report.outcome == "pass"
-    line = next(line for line in str(report).splitlines() if "ExactOBS" in line)
-    assert "not judged" in line
-    assert "in the median" in line

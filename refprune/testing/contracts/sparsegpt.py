@@ -150,7 +150,11 @@ CONTRACT = Contract(
         _slip("no-lazy-update", "updates do not reach the later blocks", in_block=True),
         _slip("earlier-columns-move", "updates move earlier columns too", factor="stale", everywhere=True),
         _slip("diagonal-not-squared", "the score is w^2 / U_jj, without the square", score="not-squared"),
-        _slip("diagonal-squared-twice", "the score is w^2 / C_jj^2", score="squared-twice"),
+        _slip(
+            "diagonal-squared-twice",
+            "the score is w^2 / C_jj^2 (or |w| / C_jj, the same order)",
+            score="squared-twice",
+        ),
         _slip(
             "score-of-whole-inverse", "the score divides by the inverse of the whole G", score="whole-inverse"
         ),

@@ -11,7 +11,6 @@ SCORES = {
     "saliency": lambda w, lead, inverse, gram: w**2 / lead,
     "not-squared": lambda w, lead, inverse, gram: w**2 / np.sqrt(lead),
     "squared-twice": lambda w, lead, inverse, gram: w**2 / lead**2,
-    "weight-not-squared": lambda w, lead, inverse, gram: abs(w) / lead,
     "whole-inverse": lambda w, lead, inverse, gram: w**2 / inverse,
     "wanda": lambda w, lead, inverse, gram: w**2 * gram,
     "magnitude": lambda w, lead, inverse, gram: w**2,
