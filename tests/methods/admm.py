@@ -18,11 +18,12 @@ class Run(NamedTuple):
     margin: float
 
 
-def admm(W, G, sets, keep, rho=0.1, max_iter=300, wrong="", labels=None):
+def admm(W, G, sets, keep, rho=0.1, max_iter=300, wrong="", labels=None, prior=True):
     """Run the ADMM on living inputs. `sets` (lists of units) compete apart, each keeps `keep` of its own.
 
     A unit is a flat index, or a label in `labels` (rows, columns) that its weights share; its size is the root of
-    the sum of their squares. `wrong` names one step that is done in a wrong way.
+    the sum of their squares. `prior` (rows, columns) is False where a weight may only be zero; `wrong` names one
+    step that is done in a wrong way.
     """
     labels = np.arange(W.size).reshape(W.shape) if labels is None else labels
     n = np.ones(len(G)) if wrong == "not normalised" else np.sqrt(np.diag(G))
@@ -30,14 +31,15 @@ def admm(W, G, sets, keep, rho=0.1, max_iter=300, wrong="", labels=None):
     margins, rhos = [1.0], []
 
     def project(T):
-        kept, size = [], np.sqrt(np.bincount(labels.ravel(), T.ravel() ** 2))
+        T, kept = np.where(prior, T, 0), []
+        size = np.sqrt(np.bincount(labels.ravel(), T.ravel() ** 2))
         for indices in sets:
             order = sorted(indices, key=lambda p: (size[p], p))
             cut = len(order) - keep
             kept += order[cut:]
             if 0 < cut < len(order):
                 margins.append((size[order[cut]] - size[order[cut - 1]]) / max(size.max(), 1e-300))
-        mask = np.isin(labels, kept)
+        mask = np.isin(labels, kept) & prior
         return mask, np.where(mask, T, 0)
 
     mask, Z = project(W)

@@ -98,6 +98,10 @@ def test_units_are_kept_by_their_sums_of_squares():
             same_support(answer.mask, run)
             assert_allclose([step.rho for step in answer.trace], run.rho, rtol=1e-13)
             longest = max(longest, len(run.rho))
+            prior = rng.random(W.shape) < 0.8  # parts of units, and what may not come back does not count
+            given = rp.LayerProblem(np.where(prior, W, 0), G)
+            run = admm(given.weight, G, sets, keep, labels=labels, prior=prior)
+            same_support(rp.alps(given, pattern, mask=prior).mask, run)
     assert longest > 9  # not all of them end where they start
 
 
@@ -180,6 +184,42 @@ def test_units_without_a_living_weight_go_first_the_lowest_label_first():
     with_prior[:, 0] = False
     mixed = rp.alps(rp.LayerProblem(W * with_prior, G), first_of(columns, 2), mask=with_prior)
     assert (~mixed.mask[0]).nonzero()[0].tolist() == [0, 4, 6]  # of label 9 only a part was gone
+
+
+def test_dead_inputs_go_before_living_weights_of_zero():
+    """On a diagonal Gram a weight of zero stays one, and is as cheap as a dead input, but not before it."""
+    layer = rp.LayerProblem(
+        np.array([[0.0, 7.0, 2.0, 0.0, 5.0, 0.0]]), np.diag([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    )
+    kept = {keep: rp.alps(layer, rp.Unstructured(keep=keep)).mask[0].tolist() for keep in (5, 4, 3, 2)}
+    assert kept[5] == [True, False, True, True, True, True]
+    assert kept[4] == [True, False, True, True, False, True]
+    assert kept[3] == [True, False, True, True, False, False]
+    assert kept[2] == [False, False, True, True, False, False]
+    assert rp.alps(layer, rp.NM(2, 3)).mask[0].tolist() == [True, False, True, True, False, True]
+    layer = rp.LayerProblem(layer.weight, np.diag([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]))
+    prior = np.array([[True, True, True, True, True, False]])
+    groups = rp.Groups(keep=2, labels=np.array([[1, 3, 2, 1, 3, 3]]))  # label 3: two dead, one prior zero
+    assert rp.alps(layer, groups, mask=prior).mask[0].tolist() == [True, False, True, True, False, False]
+
+
+def test_a_unit_with_one_living_weight_is_a_living_unit():
+    G = with_dead(np.eye(5), [0, 1, 4])
+    W = np.array([[9.0, 9.0, 1.0, 1.0, 9.0, 3.0, 2.0, 2.0], [9.0, 9.0, 2.0, 2.0, 9.0, 4.0, 1.0, 2.0]])
+    answer = rp.alps(rp.LayerProblem(W, G), rp.Blocks(2, keep=5), rho=1e9)
+    assert (~answer.mask).any(axis=0).tolist() == [True, True, True, True, False, False, False, False]
+    assert answer.weight[0].tolist() == [0, 0, 0, 0, 9, 3, 2, 2]  # 9 at a dead input is worth nothing
+
+
+@pytest.mark.parametrize("tiny", [1e-150, 1e-250])
+def test_rows_of_their_own_scale(tiny):
+    """The squares of such weights are zero beside those of another row; their sizes rank all the same."""
+    rng = np.random.default_rng(53)
+    W, G = rng.normal(size=(2, 8)), spd(rng, 8)
+    W[1] *= tiny
+    answer = rp.alps(rp.LayerProblem(W, G), rp.NM(1, 4), rho=1e9)
+    assert_array_equal(answer.mask[1], rp.wanda(rp.LayerProblem(W[1:], G), rp.NM(1, 4)).mask[0])
+    assert answer.mask[1].sum() == 2
 
 
 def first_of(groups, keep):
@@ -296,6 +336,12 @@ def test_a_grouped_convolution_is_a_layer_with_prior_zeros():
         assert_allclose(answer.weight.ravel(), dense.weight[prior], rtol=0, atol=1e-11 * np.abs(W).max())
         assert answer.objective == pytest.approx(dense.objective, rel=1e-11)
         assert [s.changed for s in answer.trace] == [s.changed for s in dense.trace]
+        channels = rp.alps(
+            rp.LayerProblem(W, grams), rp.Groups(keep=3, axis=1)
+        )  # of the input: 2 of each group
+        columns = rp.Groups(keep=3, axis=1, labels=np.arange(12) // 3)
+        dense = rp.alps(rp.LayerProblem(whole, G), columns, mask=prior)
+        assert_array_equal(channels.mask.ravel(), dense.mask[prior])
 
 
 def test_convolutions_run_along_their_input_channels():
