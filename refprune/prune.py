@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refprune.arrays import Array, astype, integer, to_numpy
+from refprune.arrays import Array, integer, to_numpy
 from refprune.network import Network, accuracy
 from refprune.network.point import parts
 from refprune.patterns import Pattern
@@ -208,8 +208,7 @@ def _outcomes(network, params, working, batches, tasks, calibration, executor, p
         for done, outcome in enumerate(answers, 1):
             outcomes[outcome.name] = outcome
             if calibration == "pruned":
-                dtype, weight = working[outcome.name].dtype, outcome.weight
-                working[outcome.name] = weight if weight.dtype == dtype else astype(weight, dtype)
+                working[outcome.name] = outcome.weight
             moved(done, f"layer {by_name[outcome.name].key}")
     return outcomes
 

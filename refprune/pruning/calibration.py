@@ -84,10 +84,10 @@ def inside(params, key):
 
 def advanced(steps, layer, x):
     """One batch behind the `steps` (layer, its parameters), and its Gram as the inputs of `layer` (or None)."""
+    xp, shape = namespace(x), tuple(x.shape)
+    x = xp.reshape(xp.reshape(x, (-1,)), shape)  # in C order, as another process gets it
     for step, params in steps:
         x = step.forward(params, x)
-    xp, shape = namespace(x), tuple(x.shape)
-    x = xp.reshape(xp.reshape(x, (-1,)), shape)  # in C order, as it comes back from another process
     return x, None if layer is None else accumulator(layer).update(x)
 
 

@@ -230,6 +230,20 @@ def test_budgets_that_cannot_be_shared_are_refused_before_any_work(pattern, allo
         rp.prune(network, params, x, never, pattern, allocation=allocation, overrides=overrides)
 
 
+def test_a_share_below_the_prior_zeros_of_its_layer_is_refused_before_any_work():
+    network, params, x = relus(np.random.default_rng(10))
+    params["2.weight"] = params["2.weight"] * 0
+    masks = {"2.weight": np.zeros((6, 4), dtype=bool)}
+
+    def never(problem, pattern, mask=None):
+        raise AssertionError("a layer was pruned")
+
+    pattern = network_scope(0.5)
+    with pytest.raises(ValueError, match=r"^layer 2: need at least 24 .* got 12"):
+        rp.prune(network, params, x, never, pattern, masks=masks, allocation="layer")
+    assert pruned_of(rp.prune(network, params, x, "wanda", pattern, masks=masks))["2.weight"] == 24
+
+
 def test_dead_layers_cost_nothing_and_go_first():
     network, params, x = relus(np.random.default_rng(9))
     params["2.weight"] = params["2.weight"] * 0

@@ -4,13 +4,14 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 import refprune as rp
-from refprune.pruning.calibration import in_order
+from refprune.pruning.calibration import advanced, in_order
 
 HALF = rp.Unstructured(sparsity=0.5)
 
@@ -81,7 +82,10 @@ def test_an_executor_changes_no_bit(request, kind, options, dtype):
 def test_every_method_runs_in_processes(processes, method):
     network, params, x = convolutional(np.random.default_rng(1))
     pattern = rp.NM(1, 2)
-    options = {"overrides": {"3.body.0": {"pattern": rp.Unstructured(keep=7, scope="row")}}, "calibration": "dense"}
+    options = {
+        "overrides": {"3.body.0": {"pattern": rp.Unstructured(keep=7, scope="row")}},
+        "calibration": "dense",
+    }
     same(
         rp.prune(network, params, x, method, pattern, **options),
         rp.prune(network, params, x, method, pattern, **options, executor=processes),
@@ -134,3 +138,14 @@ def test_a_bounded_number_of_batches_is_in_flight_and_every_batch_is_sent():
 def test_results_keep_the_order_of_the_calls(threads):
     assert list(in_order(threads, pow, ((i, 2) for i in range(50)))) == [i**2 for i in range(50)]
     assert list(in_order(None, pow, [(3, 2)])) == [9]
+
+
+def test_a_batch_is_in_one_order_wherever_it_runs():
+    """Pickled arrays come in C order. A product with another order may be summed in another one."""
+    seen = []
+    layer = SimpleNamespace(forward=lambda params, x: seen.append(x) or x)
+    x = np.arange(24.0).reshape(4, 6)
+    for given in (x, np.asfortranarray(x), x[::2, ::-1]):
+        advanced([(layer, {})], None, given)
+        assert seen[-1].flags.c_contiguous
+        assert_array_equal(seen[-1], given)
