@@ -120,6 +120,9 @@ def alps(
     The published code ends with ten steps of conjugate gradients, which stop short of the optimum and amplify
     rounding; it also lowers rho where the support is the same at the first count. Neither is done here.
 
+    Memory: about sixteen arrays like the weight, eight like G and 8 MiB; never rows x d x d. Time: 30 iterations
+    are usual, each as long as two products of the weight with G, and a sort.
+
     The answer does not depend on the units of the inputs (with ``damp = 0``), nor on the scale of the weights.
 
     Examples
@@ -193,6 +196,7 @@ def _projection(view, pattern, prior) -> Callable:
     xp, like = namespace(view.weight), view.weight
     units = isinstance(pattern, (Blocks, Groups))
     free, may = from_numpy(_free(view, pattern, prior), like), from_numpy(prior, like)
+    given = None if prior.all() else view.restore(may)
     places = [
         (slice(part.first, part.first + part.count), from_numpy(part.living, like)) for part in view.parts
     ]
@@ -202,7 +206,7 @@ def _projection(view, pattern, prior) -> Callable:
         for (rows, columns), x in zip(places, arrays, strict=True):
             scores[rows, columns] = x * x if units else abs(x)
         scores = xp.where(free, -1, xp.where(may, scores, 0))
-        kept = xp.reshape(pattern.mask(view.restore(scores), view.restore(may)), view.shape)
+        kept = xp.reshape(pattern.mask(view.restore(scores), given), view.shape)
         cut = [xp.where(kept[rows, columns], x, 0) for (rows, columns), x in zip(places, arrays, strict=True)]
         return to_numpy(kept), cut
 

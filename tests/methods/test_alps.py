@@ -1,5 +1,7 @@
 """ALPS against its definition and a second transcription, by certificate, at exact cases, and its errors."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -354,6 +356,23 @@ def test_convolutions_run_along_their_input_channels():
         matrix = W.reshape(3, 16)
         flat = rp.Pruned(answer.weight.reshape(3, 16), answer.mask.reshape(3, 16), answer.objective)
         certify(matrix, G, flat)
+
+
+@pytest.mark.parametrize(
+    "pattern", [rp.Unstructured(sparsity=0.5), rp.NM(2, 4), rp.Groups(sparsity=0.5, axis=1)]
+)
+def test_memory(pattern):
+    """Sixteen arrays like the weight, eight like G, 8 MiB: a Hessian for every row would take 32 MiB more."""
+    rng = np.random.default_rng(54)
+    X = rng.normal(size=(256, 128)) @ (np.eye(128) + rng.normal(size=(128, 128)) / 11)
+    layer = rp.LayerProblem.from_inputs(rng.normal(size=(256, 128)), X)
+    tracemalloc.start()
+    try:
+        rp.alps(layer, pattern, max_iter=6)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= 16 * layer.weight.nbytes + 8 * layer.gram.nbytes + 8 * 2**20
 
 
 def test_errors(layer):
