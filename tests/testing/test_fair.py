@@ -92,18 +92,35 @@ def test_versions_round_differently():
     np.testing.assert_allclose(single, fresh, rtol=3e-3, atol=3e-4)
 
 
+def test_sweeps_round_differently():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(20, 9)) + 0.5
+    weight, gram = rng.normal(size=(3, 9)), x.T @ x / 20
+    versions = [Kernels(), LAST, Kernels(running=True), Kernels(squares=True)]
+    answers = [kernels.sparsegpt(weight, gram, 0.5, 4, 0.01)[0] for kernels in versions]
+    for number, answer in enumerate(answers):
+        np.testing.assert_allclose(answer, answers[0], rtol=1e-11, atol=1e-12)  # condition below 100
+        assert all(not np.array_equal(answer, other) for other in answers[:number])
+
+
 def test_kernels_refuse_what_is_singular_and_short_groups():
     flat = np.ones((4, 4))
-    for method in ("obs", "exact_obs", "optimal_weights"):
+    for method in ("obs", "exact_obs", "optimal_weights", "sparsegpt", "alps"):
         with pytest.raises(ValueError, match="positive definite"):
             getattr(Kernels(), method)(
                 *{
                     "obs": (np.ones(4), flat, 2),
                     "exact_obs": (flat, flat, 0.5),
                     "optimal_weights": (flat, flat, flat > 0),
+                    "sparsegpt": (flat, flat, 0.5, 4, 0.0),
+                    "alps": (flat, flat, 0.5),
                 }[method]
             )
-    for call in (Kernels().magnitude_nm, lambda w, n, m: Kernels().exact_obs_nm(w, np.eye(4), n, m)):
+    for call in (
+        Kernels().magnitude_nm,
+        lambda w, n, m: Kernels().exact_obs_nm(w, np.eye(4), n, m),
+        lambda w, n, m: Kernels().sparsegpt_nm(w, np.eye(4), n, m, 4, 0.0),
+    ):
         with pytest.raises(ValueError, match="groups of 3"):
             call(flat, 1, 3)
 
