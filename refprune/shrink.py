@@ -37,7 +37,7 @@ def shrink(network: Network, params: dict, masks: dict) -> tuple[Network, dict]:
     network : Network
         With the same layers in the same places, some of them smaller, and inputs and outputs of the same shape.
     params : dict of arrays
-        New arrays in the dtypes of the given ones.
+        New arrays in the dtypes of the given ones; a new bias has its weight's.
 
     Raises
     ------
@@ -195,8 +195,8 @@ def _smaller(network, params, state):
     """The network and the parameters that are left."""
     layers, found = dict(state.layers), dict(params)
     for name in state.folded:
-        weight = params[name.removesuffix("bias") + "weight"]
-        found[name] = astype(state.params[name], weight.dtype)
+        like = params[name if name in params else name.removesuffix("bias") + "weight"]
+        found[name] = astype(state.params[name], like.dtype)
     for link in state.links:
         units = np.flatnonzero(state.alive[link.producer])
         for key in (link.producer, *link.through):

@@ -296,6 +296,15 @@ def test_dtypes_are_kept(dtype):
     assert np.abs(got - expected).max() <= 2 * np.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_folded_bias_keeps_its_own_dtype(bias):
+    network, params = network_of([rp.Dense(3, 4), rp.Sigmoid(), rp.Dense(4, 2, bias)])
+    params["2.weight"] = params["2.weight"].astype("float32")
+    found = rows_pruned(network, "0.weight", [1])
+    _, values = rp.shrink(network, masked(params, found), found)
+    assert values["2.bias"].dtype == ("float64" if bias else "float32")  # a new one is like its weight
+
+
 def test_other_arrays(backend):
     layers = [
         rp.Conv2d(2, 3, 2), rp.BatchNorm2d(3), rp.ReLU(), rp.Conv2d(3, 3, 1, groups=3), rp.AvgPool2d(2), rp.Flatten(),
