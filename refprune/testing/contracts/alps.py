@@ -99,7 +99,7 @@ def _by_gradients(steps):
 
 
 def _admm_copy(weight, gram, mask):
-    """What the ADMM itself has on the support at penalty 10: the normal equations with a ridge to zero."""
+    """What a copy of the ADMM is like on the support: the normal equations with a ridge towards zero."""
     norm = gram.diagonal()
     ridge = np.diag(np.where(norm > 0, 0.01 * norm, 1)).astype(gram.dtype)
     out = np.zeros_like(weight)

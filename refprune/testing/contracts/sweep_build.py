@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 
 from .. import make
-from ..bounds import condition, is_singular, unit_diagonal
+from ..bounds import SOLVE, condition, is_singular, unit_diagonal
 from ..sweep import Sweep, rounding, sweep_limit
 from . import greedy_build as build
 
@@ -122,7 +122,7 @@ class SweepView(build.LayerView):
         if self.expects == "error":  # no sweep to speak of
             return bool(np.allclose(a, b, rtol=np.sqrt(self.store_eps), atol=0))
         largest = np.maximum(self.sweep.norms(a * self.sweep.scale), self.sweep.norms(self.sweep.start))
-        bounds = 64 * max(rounding(self.eps, self.condition), self.store_eps) * largest
+        bounds = SOLVE * max(rounding(self.eps, self.condition), self.store_eps) * largest
         bounds = bounds[:, None] + self.store_eps * np.abs(a) * ~self.living
         return bool((np.abs((a - b) * self.sweep.scale) <= factor * bounds).all())
 

@@ -36,7 +36,8 @@ def damped(gram, damp, rule="mean"):
 
 
 def rows_of(h, factor, width):
-    """(leads, rows): what divides the score of every column, and the row its weights are moved by (1 at j)."""
+    """(leads, rows, inverse): what divides the score of every column, the row its weights are moved by (1 at j), and
+    the whole inverse."""
     d = len(h)
     inverse = np.linalg.inv(h)
     if factor == "schur":
