@@ -21,8 +21,8 @@ def pruned_by(scores, exponent, pattern, weight, problem=None, mask=None):
     pattern = pattern if problem is None else pattern.on(problem)
     xp = namespace(scores, weight)
     mask = pattern.mask(scores, None if mask is None else check_prior(mask, weight))
-    half = exponent // 2  # in two steps: the power alone may be out of range
     with np.errstate(over="ignore"):
-        scores = scores * 2.0**half * 2.0 ** (exponent - half)
+        for part in range(3):  # in three steps: the power alone may be out of range
+            scores = scores * 2.0 ** ((exponent + part) // 3)
     pruned = xp.where(mask, weight, xp.zeros_like(weight))
     return Pruned(pruned, mask, None if problem is None else objective(problem, pruned), scores=scores)
