@@ -191,7 +191,8 @@ def test_scores_beyond_the_range_still_rank(tiny):
 def test_scores_beyond_the_range_are_infinite():
     answer = rp.obd(rp.Quadratic(np.full(2, 1e300), np.array([1e300, 2e300])), rp.Unstructured(keep=1))
     assert answer.mask.tolist() == [False, True]
-    assert answer.scores.tolist() == [np.inf, np.inf] and answer.objective == np.inf
+    assert answer.scores.tolist() == [np.inf, np.inf]
+    assert answer.objective == np.inf
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
