@@ -107,6 +107,18 @@ def test_all_inputs_dead():
     assert answer.trace == (0.0,) * 4
 
 
+def test_dead_inputs_go_before_weights_of_zero():
+    """Both cost nothing; a prior zero goes before either."""
+    W, G = np.array([[0.0, 5.0, 0.0, 3.0]]), np.diag([1.0, 0.0, 2.0, 1.0])
+    problem = rp.LayerProblem(W, G)
+    prior = np.array([[True, True, False, True]])
+    for count, with_prior, without in ((1, [2], [1]), (2, [1, 2], [0, 1]), (3, [0, 1, 2], [0, 1, 2])):
+        for mask, gone in ((prior, with_prior), (None, without)):
+            answer = rp.sparsegpt(problem, rp.Unstructured(keep=4 - count), mask=mask)
+            assert answer.order.tolist() == gone
+            assert_array_equal(rp.sparsegpt(problem, rp.NM(4 - count, 4), mask=mask).order, gone)
+
+
 def test_ties_go_to_the_lowest_flat_index():
     W, G = np.ones((3, 4)), np.eye(4)
     problem = rp.LayerProblem(W, G)
