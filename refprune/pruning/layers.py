@@ -1,5 +1,6 @@
 """One layer pruned, and its answer checked: count, pattern, prior mask, exact zeros."""
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,8 +82,17 @@ def admitted(task, mask):
     if isinstance(pattern, (Unstructured, Blocks)) and pattern.scope is None:
         if base(task.method) is sparsegpt and pattern.keep is None:
             return _block_by_block(pattern, mask, option(task.method, "block_size", 128))
-        return any(_holds(replace(pattern, scope=scope), mask, task.prior) for scope in ("layer", "row"))
+        return any(_holds(own, mask, task.prior) for own in _scoped(pattern, tuple(mask.shape)))
     return _holds(pattern, mask, task.prior)
+
+
+def _scoped(pattern, shape):
+    """The pattern over the layer and over the row, where its count fits there."""
+    for scope in ("layer", "row"):
+        own = replace(pattern, scope=scope)
+        with contextlib.suppress(ValueError):  # more to keep than a row has
+            own.removals(shape)
+            yield own
 
 
 def _holds(pattern, mask, prior):

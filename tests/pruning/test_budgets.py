@@ -58,36 +58,96 @@ def test_global_magnitude_is_one_ranking_of_all_weights(sparsity):
 def test_other_methods_rank_the_loss_of_each_weight_by_itself(method):
     network, params, x = relus(np.random.default_rng(1))
     found = grams(network, params, x)
-    scores = {
-        name: params[name] ** 2 * np.diag(found[name]) / 2 / energy(params[name], found[name])
-        for name in network.prunable
-    }
+    scores = {name: diagonal_losses(params[name], found[name]) for name in network.prunable}
     answer = rp.prune(network, params, x, method, network_scope(0.4))
     assert pruned_of(answer) == counts_by_ranking(scores, 25)
 
 
+def diagonal_losses(weight, gram):
+    return weight**2 * np.diag(gram) / 2 / energy(weight, gram)
+
+
+def paths_of_obs(name, weight, gram, damp=0.0):
+    """(name, the losses of its steps) for each row, straight from the definition."""
+    assert np.all(np.diag(gram) > 0)
+    H = gram + damp * np.diag(gram).mean() * np.eye(len(gram))
+    return [(name, [loss / energy(weight, gram) for _, loss, _ in steps(row, H)]) for row in weight]
+
+
+def cheapest_next(paths, count):
+    """The counts of the layers when the path whose next step is the cheapest gives one, `count` times."""
+    paths = [(name, list(losses)) for name, losses in paths]
+    found = {name: 0 for name, _ in paths}
+    for _ in range(count):
+        name, losses = min((path for path in paths if path[1]), key=lambda path: path[1][0])
+        losses.pop(0)
+        found[name] += 1
+    return found
+
+
+def opposite(rng):
+    """Inputs of the first layer in pairs that nearly cancel: the second of a pair goes for much less than the first."""
+    network, params, x = relus(rng, (6, 4, 6, 3))
+    x[:, 1::2] = -x[:, ::2] + 0.1 * x[:, 1::2]
+    params["0.weight"][:, 1::2] = params["0.weight"][:, ::2]
+    return network, params, x
+
+
 @pytest.mark.parametrize("damp", [0.0, 0.1])
-def test_obs_takes_the_cheapest_next_step_of_all_rows_of_all_layers(damp):
-    """The greedy choice written out over the paths that the definition gives each row."""
-    network, params, x = relus(np.random.default_rng(2))
-    rows, owner = [], []
-    for name, gram in grams(network, params, x).items():
-        living = np.diag(gram) > 0
-        H = gram + damp * np.diag(gram)[living].mean() * np.diag(living)
-        for row in params[name]:
-            rows.append([loss / energy(params[name], gram) for _, loss, _ in steps(row, H)])
-            owner.append(name)
-            assert living.all()
-    expected = dict.fromkeys(network.prunable, 0)
-    for _ in range(31):
-        best = min((i for i in range(len(rows)) if rows[i]), key=lambda i: rows[i][0])
-        rows[best].pop(0)
-        expected[owner[best]] += 1
-    method = functools.partial(rp.obs, damp=damp)
+@pytest.mark.parametrize("prior", [False, True])
+@pytest.mark.parametrize("draw", [relus, opposite])
+def test_obs_takes_the_cheapest_next_step_of_all_rows_of_all_layers(draw, prior, damp):
+    rng = np.random.default_rng(2)
+    network, params, x = draw(rng)
+    masks = {}
+    if prior:  # zero weights cost nothing, so the definition takes them first without knowing of a mask
+        masks = {
+            name: rng.random(params[name].shape) > p for name, p in zip(network.prunable, (0.1, 0.3, 0.1))
+        }
+        params |= {name: params[name] * mask for name, mask in masks.items()}
+    found = grams(network, params, x)
+    paths = [
+        path for name in network.prunable for path in paths_of_obs(name, params[name], found[name], damp)
+    ]
+    expected = cheapest_next(paths, 31)
     # behind pruned layers some units are constants, and the Gram is singular
-    answer = rp.prune(network, params, x, method, network_scope(0.5), calibration="dense")
-    assert pruned_of(answer) == expected
+    options = {"calibration": "dense", "masks": masks}
+    for rule in ("heap", "sorted"):  # how a layer shares its own count is another question
+        method = functools.partial(rp.obs, damp=damp, allocation=rule)
+        pattern = rp.Unstructured(
+            keep=sum(params[name].size for name in network.prunable) - 31, scope="network"
+        )
+        assert pruned_of(rp.prune(network, params, x, method, pattern, **options)) == expected
+    by_rank = counts_by_ranking({name: [] for name in network.prunable}, 0)
+    for name, _ in sorted(((n, v) for n, own in paths for v in own), key=lambda pair: pair[1])[:31]:
+        by_rank[name] += 1
+    if draw is opposite and not prior:
+        assert by_rank != expected  # the smallest losses are not the cheapest next steps
     assert [*expected.values()] != [10, 12, 9]  # shares by size would be seen
+
+
+def test_obs_and_another_method_share_a_budget_in_the_same_units():
+    network, params, x = relus(np.random.default_rng(15))
+    found = grams(network, params, x)
+    paths = []
+    for name in network.prunable:
+        if name == "2.weight":
+            paths.append((name, sorted(diagonal_losses(params[name], found[name]).ravel())))
+        else:
+            paths += paths_of_obs(name, params[name], found[name])
+    answer = rp.prune(
+        network,
+        params,
+        x,
+        "obs",
+        network_scope(0.5),
+        calibration="dense",
+        overrides={"2": {"method": "wanda"}},
+    )
+    expected = cheapest_next(paths, 31)
+    assert pruned_of(answer) == expected
+    doubled = [(name, [2 * v for v in own]) if name == "2.weight" else (name, own) for name, own in paths]
+    assert cheapest_next(doubled, 31) != expected
 
 
 @pytest.mark.parametrize("method", ["obs", "wanda", "sparsegpt"])

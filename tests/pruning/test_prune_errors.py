@@ -1,11 +1,14 @@
 """What `rp.prune` refuses: arguments, before any layer is pruned; answers of methods that break their promise."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
 import refprune as rp
+from refprune.pruning.layers import admitted
+from refprune.pruning.plan import Task
 
 HALF = rp.Unstructured(sparsity=0.5)
 NETWORK = rp.Network([rp.Dense(6, 4), rp.ReLU(), rp.Residual([rp.Dense(4, 4)]), rp.Dense(4, 3)])
@@ -103,6 +106,12 @@ def one_more(answer):
     return dataclasses.replace(answer, mask=mask, weight=answer.weight * mask)
 
 
+def last_kept(answer):
+    mask = answer.mask.copy()
+    mask.flat[np.flatnonzero(mask)[-1]] = False
+    return dataclasses.replace(answer, mask=mask, weight=answer.weight * mask)
+
+
 def moved(answer):
     mask = answer.mask.copy()
     mask[0], mask[1] = False, True
@@ -135,6 +144,74 @@ def test_an_answer_that_breaks_its_promise_is_refused(change, pattern, error, me
     params, inputs = given()
     with pytest.raises(error, match=f"^layer 0: {message}"):
         rp.prune(NETWORK, params, inputs, broken(change), pattern)
+
+
+def test_a_block_that_is_kept_may_lack_its_prior_zeros_and_no_other_weight():
+    params, inputs = given()
+    mask = np.ones((4, 6), dtype=bool)
+    mask[1, 2] = False
+    params["0.weight"][1, 2] = 0
+    for method, message in (
+        (broken(lambda answer: answer), None),
+        (broken(last_kept), "need a mask that Blocks"),
+    ):
+
+        def run(method=method):
+            return rp.prune(
+                NETWORK, params, inputs, method, rp.Blocks(2, keep=10), masks={"0.weight": mask},
+                overrides={"2.body.0": None, "3": None},
+            )  # fmt: skip
+
+        if message is None:
+            assert np.count_nonzero(~run().masks["0.weight"]) in (4, 5)
+        else:
+            with pytest.raises(ValueError, match=f"^layer 0: {message}"):
+                run()
+
+
+def test_a_method_of_unknown_scope_may_count_by_rows_or_by_the_layer():
+    params, inputs = given()
+    overrides = {"0": None, "2.body.0": None}
+    pattern = rp.Unstructured(sparsity=0.4)  # of 3 rows of 4: 2 in each row, or 5 of 12
+
+    def run(method):
+        masks = rp.prune(NETWORK, params, inputs, method, pattern, overrides=overrides).masks
+        return np.count_nonzero(~masks["3.weight"])
+
+    assert run(lambda problem, pattern: rp.wanda(problem, pattern)) == 6
+    assert run(lambda problem, pattern: rp.obd(problem, pattern)) == 5
+    with pytest.raises(ValueError, match=r"^layer 3: need a mask that Unstructured"):
+        run(lambda problem, pattern: rp.obd(problem, rp.Unstructured(keep=6)))  # 6, but not 2 in each row
+    with pytest.raises(ValueError, match=r"^layer 3: need a mask that Unstructured"):
+        run(lambda problem, pattern: rp.obd(problem, rp.Unstructured(keep=8)))
+
+
+def test_sparsegpt_counts_in_its_own_blocks_of_columns():
+    params, inputs = given()
+    method = functools.partial(rp.sparsegpt, block_size=3)
+    pattern = rp.Unstructured(sparsity=0.3)  # of 12 weights 4 in each block of columns; 7 of 24
+    answer = rp.prune(NETWORK, params, inputs, method, pattern, overrides={"2.body.0": None, "3": None})
+    mask = answer.masks["0.weight"]
+    assert [np.count_nonzero(~mask[:, :3]), np.count_nonzero(~mask[:, 3:])] == [4, 4]
+    task = Task("0.weight", functools.partial(method, damp=0.5), "sparsegpt", pattern)
+    assert admitted(task, mask)
+    for i, j in ((0, 5), (5, 0)):  # one weight more in one block, one less in the other
+        other = mask.copy()
+        row = np.flatnonzero(other[:, i])[0]
+        other[row, i] = False
+        other[np.flatnonzero(~other[:, 3:] if j > 2 else ~other[:, :3])[0] // 3, j] = True
+        assert not admitted(task, other)
+
+
+def test_a_method_may_answer_with_the_weight_itself():
+    params, inputs = given()
+    mask = np.ones((4, 6), dtype=bool)
+    answer = rp.prune(
+        NETWORK, params, inputs, lambda problem, pattern: rp.Pruned(problem.weight, mask), rp.Unstructured(0),
+        overrides={"2.body.0": None, "3": None},
+    )  # fmt: skip
+    assert not np.shares_memory(answer.params["0.weight"], params["0.weight"])
+    assert not np.shares_memory(answer.masks["0.weight"], mask)
 
 
 def test_a_method_that_revives_a_prior_zero_is_refused():
