@@ -205,7 +205,7 @@ def test_the_table_of_the_larger_example_keeps_what_its_page_says():
     for method in methods:  # "one budget serves every method"
         for share in ("80 %", "90 %"):
             assert accuracy[f"{share}, global", method] > accuracy[share, method]
-    assert all(float(line["time (s)"]) < 10 for line in lines[1:])
+    assert all(float(line["processor time (s)"]) < 5 for line in lines[1:])
     memory = [{key: float(cell) for key, cell in line.items()} for line in table("fashion_mnist_memory.csv")]
     for line in memory:
         assert line["peak of `rp.prune` (MiB)"] < line["activations of all layers (MiB)"]
