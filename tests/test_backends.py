@@ -43,6 +43,7 @@ def test_this_file_knows_every_public_name():
         *refprune.network.__all__,
         *refprune.curvature.__all__,
         "interop",
+        "datasets",
         "PrunedNetwork",
         "prune",
         "shrink",
