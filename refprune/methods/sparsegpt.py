@@ -58,9 +58,9 @@ def sparsegpt(
     problem : LayerProblem
     pattern : Unstructured or NM
         With ``Unstructured(sparsity=s)`` every block of columns loses ``round(s * rows * width)`` weights.
-        With ``scope="layer"``, or `keep`, the layer's exact count is shared by the blocks in proportion to
-        their weights that are no prior zeros; with ``scope="row"`` every row's. The mask of N:M is chosen
-        group by group.
+        With ``scope="layer"``, or `keep`, the layer's count is exact: what it has beyond the prior zeros is
+        shared by the blocks in proportion to their other weights, rounded so that the sum stays. With
+        ``scope="row"`` the same holds in every row. The mask of N:M is chosen group by group.
     block_size : int
         The number of columns of a block; the last one may be narrower. It sets where unstructured masks are
         chosen: another block size is another mask. It means nothing for N:M.
@@ -101,7 +101,10 @@ def sparsegpt(
     -----
     The weight of a convolution is swept in C order (channel, kernel row, kernel column) for unstructured
     masks, and with the channel last for N:M, whose groups are input channels at one kernel position. The
-    groups of a grouped convolution have inverses of their own, and their rows share the budget of a block.
+    groups of a grouped convolution have inverses and dampings of their own, and their rows share the budget
+    of a block.
+
+    Pruning nothing returns the weights bit for bit.
 
     Dead inputs (``G_jj = 0``) are found before damping, pruned first, at no cost, and count for no mean; a
     kept one keeps its weight. Columns that fill no group (``NM(..., remainder="dense")``) stay dense, but make
