@@ -257,6 +257,25 @@ def test_layers_under_other_patterns_have_budgets_of_their_own():
     assert pruned_of(answer) == {"0.weight": 0, "2.weight": 6, "4.weight": 12}
     answer = rp.prune(network, params, x, "obs", network_scope(0.25), overrides=overrides)
     assert pruned_of(answer) == {"0.weight": 13, "2.weight": 6, "4.weight": 12}
+    answer = rp.prune(network, params, x, "wanda", network_scope(0.25), overrides={"2": network_scope(0.75)})
+    found = pruned_of(answer)
+    assert (found["2.weight"], found["0.weight"] + found["4.weight"]) == (18, round(0.25 * 38))
+
+
+@pytest.mark.parametrize(("rule", "count"), [("floor", 18), ("ceil", 19), ("strict", 19), ("round", 19)])
+def test_the_rule_of_rounding_is_that_of_the_pattern_on_the_whole_network(rule, count):
+    network, params, x = relus(np.random.default_rng(11))
+    pattern = rp.Unstructured(sparsity=0.3, scope="network", count_rule=rule)  # 18.6 of 62
+    for allocation in ("layer", "global"):
+        answer = rp.prune(network, params, x, "wanda", pattern, allocation=allocation)
+        assert sum(pruned_of(answer).values()) == count
+
+
+def test_magnitudes_and_losses_may_share_by_size():
+    network, params, x = relus(np.random.default_rng(13))
+    options = {"allocation": "layer", "overrides": {"2": {"method": "magnitude"}}}
+    answer = rp.prune(network, params, x, "obs", network_scope(0.3), **options)
+    assert list(pruned_of(answer).values()) == [6, 7, 6]
 
 
 @pytest.mark.parametrize(

@@ -263,3 +263,14 @@ def test_prior_zeros_inside_a_kept_unit_stay(pattern):
             assert np.all(units.sum(axis=1) <= 1)
         else:
             assert np.count_nonzero(~units.any(axis=1)) == len(units) // 2
+
+
+def test_labels_name_every_input_channel_of_a_grouped_convolution():
+    network, params, x = branched(np.random.default_rng(11))
+    pattern = rp.Groups(keep=2, axis=1, labels=np.array([5, 5, 6, 7]))
+    overrides = dict.fromkeys(("0", "2.body.0", "2.body.3", "3.shortcut.0", "6"))
+    answer = rp.prune(network, params, x, "obs", pattern, overrides=overrides)
+    mask = answer.masks["3.body.0.weight"]  # filters 0 to 2 read channels 0 and 1, the others 2 and 3
+    gone = [not mask[:3].any(), not mask[3:, 0].any(), not mask[3:, 1].any()]
+    assert sum(gone) == 1
+    assert np.count_nonzero(~mask) == (54 if gone[0] else 27)

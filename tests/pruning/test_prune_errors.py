@@ -178,7 +178,7 @@ def test_a_method_of_unknown_scope_may_count_by_rows_or_by_the_layer():
         masks = rp.prune(NETWORK, params, inputs, method, pattern, overrides=overrides).masks
         return np.count_nonzero(~masks["3.weight"])
 
-    assert run(lambda problem, pattern: rp.wanda(problem, pattern)) == 6
+    assert run("wanda") == run(lambda problem, pattern: rp.wanda(problem, pattern)) == 6
     assert run(lambda problem, pattern: rp.obd(problem, pattern)) == 5
     with pytest.raises(ValueError, match=r"^layer 3: need a mask that Unstructured"):
         run(lambda problem, pattern: rp.obd(problem, rp.Unstructured(keep=6)))  # 6, but not 2 in each row
