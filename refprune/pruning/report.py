@@ -9,7 +9,31 @@ HEAD = ("layer", "method", "pattern", "weights", "pruned", "sparsity", "objectiv
 
 @dataclass(frozen=True)
 class Row:
-    """One layer; `objective` in units of the layer's mean squared output, `error` relative to the output."""
+    r"""What happened to one layer.
+
+    Parameters
+    ----------
+    layer : str
+        Its key: ``"3.body.0"``.
+    method, pattern : str
+        The name of the method and the pattern in short; ``"dense"`` where the layer was left as it is.
+    weights, pruned : int
+        The number of weights, and of those that are pruned in the end, read off the mask.
+    sparsity : float
+        The second as a share of the first.
+    objective : float
+        :math:`\frac12 \mathrm{tr}\,(V - W) G (V - W)^T`, half the mean square of the change of the layer's
+        outputs, for the inputs that it was pruned for.
+    error : float
+        The root of the objective's share of :math:`\frac12 \mathrm{tr}\, W G W^T`: the change of the outputs
+        relative to the outputs without bias.
+    dead : int, optional
+        How many inputs were 0 in every sample; None for a dense layer, whose inputs are not looked at.
+    seconds : float
+        In the method.
+    note : str
+        Why a layer stayed dense although its pattern is another, and which rows it lost with its units.
+    """
 
     layer: str
     method: str
@@ -41,15 +65,25 @@ class Report:
     Parameters
     ----------
     layers : tuple of Row
-        In flat order. Of every layer: method, pattern, numbers of weights and of pruned ones, sparsity,
-        `objective` (half the mean squared change of its outputs over the samples), `error` (the root of the
-        change relative to the outputs without bias), `dead` (inputs that were 0 in every sample), `seconds` in
-        the method, and a `note` where a layer stayed dense for a reason.
+        In flat order.
     calibration : str
+        ``"pruned"`` or ``"dense"``.
     seconds : float
         All together, with the passes through the network.
     accuracy : tuple of two floats, optional
         Of the dense and of the pruned network on the inputs, where targets were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> network = rp.Network([rp.Dense(2, 1, bias=False)])
+    >>> params, x = {"0.weight": np.array([[2.0, 1.0]])}, np.array([[2.0, 0.0], [0.0, 1.0]])
+    >>> report = rp.prune(network, params, x, "magnitude", rp.Unstructured(keep=1)).report
+    >>> report.layers[0].objective, report.sparsity  # 1^2 * 1^2 / 2, over 2 samples
+    (0.25, 0.5)
+    >>> report.to_dict()["total"]
+    {'weights': 2, 'pruned': 1, 'sparsity': 0.5}
     """
 
     layers: tuple
