@@ -31,20 +31,28 @@ def api_names():
     return names
 
 
-def test_readme_has_a_kernel_a_method_and_a_network():
-    assert len(BLOCKS) == 3
+def test_readme_prunes_a_network_and_has_a_kernel_a_method_and_derivatives():
+    assert len(BLOCKS) == 4
     assert all(8 <= len(block.splitlines()) <= 12 for block in BLOCKS)  # "ten lines"
+
+
+def test_readme_example_of_pruning_a_network_runs():
+    scope = {}
+    exec(BLOCKS[0], scope)  # it asserts its own claim
+    assert scope["sparse"].report.sparsity == 0.5
+    filters = [scope["small"].shapes[name][0] for name in ("0.weight", "3.weight")]
+    assert filters == [4, 8], "half of 8 and of 16 filters"
 
 
 def test_readme_example_of_a_method_runs():
     scope = {}
-    exec(BLOCKS[1], scope)  # it asserts its own claim
+    exec(BLOCKS[2], scope)  # it asserts its own claim
     assert rp.NM(2, 4).admits(scope["pruned"].mask)
 
 
-def test_readme_example_of_a_network_runs():
+def test_readme_example_of_derivatives_runs():
     scope = {}
-    exec(BLOCKS[2], scope)  # it asserts its own claim
+    exec(BLOCKS[3], scope)  # it asserts its own claim
     assert scope["H"].shape == (67, 67)
 
 
@@ -53,11 +61,13 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
     kernels.prune = right.prune
     monkeypatch.setitem(sys.modules, "my_kernels", kernels)
     scope = {}
-    exec(BLOCKS[0], scope)
+    exec(BLOCKS[1], scope)
     scope["test_prune"]()
 
 
-@pytest.mark.parametrize(("page", "count"), [("networks", 2), ("convolutions", 3), ("whole_networks", 6)])
+@pytest.mark.parametrize(
+    ("page", "count"), [("index", 2), ("networks", 2), ("convolutions", 3), ("whole_networks", 6)]
+)
 def test_the_code_on_a_page_runs(page, count):
     text = (ROOT / f"docs/{page}.rst").read_text()
     blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
