@@ -1,9 +1,12 @@
 """The contracts of SparseGPT: the certificate is sharp and fair, and damping is read as claimed."""
 
+import importlib
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from right_kernels import Kernels
 
 from refprune import definitions, testing
 from refprune.testing import make
@@ -130,6 +133,47 @@ def test_a_lone_wrong_choice_is_never_excused(contract, dtype):
         assert [check.name for check in checks if check.outcome == "fail"] == ["ranked"]
         tried += 1
     assert tried >= 20
+
+
+def _by_parts(part):
+    """The published way: the inverse from one Cholesky factor, and the factor of it."""
+    torch = importlib.import_module("torch")
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(part))
+    return torch.linalg.cholesky(inverse, upper=True)
+
+
+def _by_eigenvalues(part):
+    values, vectors = np.linalg.eigh(part)
+    return np.linalg.cholesky((vectors / values) @ vectors.T).T
+
+
+def _by_lu(part):
+    """An inverse that is not symmetric; the factorisation reads its lower triangle only."""
+    return np.linalg.cholesky(np.linalg.inv(part)).T
+
+
+@pytest.mark.parametrize(
+    ("package", "factor"), [("numpy", _by_lu), ("numpy", _by_eigenvalues), ("torch", _by_parts)]
+)
+@pytest.mark.parametrize("contract", SWEEPS)
+def test_factors_by_other_ways_pass(package, factor, contract):
+    """The table on the page of fairness has four more."""
+    pytest.importorskip(package, reason="the published way needs PyTorch")
+
+    @dataclass(frozen=True)
+    class Other(Kernels):
+        def _factor(self, h, at):
+            upper = self.xp.eye(h.shape[0], dtype=h.dtype)
+            if at:
+                place = self.xp.asarray(at)
+                upper[place[:, None], place] = factor(h[at][:, at])
+            return upper
+
+    call = getattr(Other(package), contract.replace("-", "_"))
+    dtype = "float64" if package == "numpy" else "float32"
+    report = testing.run(call, contract, examples=80, seed=2, dtype=dtype, arrays=package, isolate=False)
+    assert report.outcome == "pass", str(report)
+    assert all(share is None or share < 0.5 for *_, share in report.summary())
 
 
 def test_another_choice_among_ties_passes():
