@@ -5,7 +5,7 @@ of the inputs that reach it.
 Solution: the layers in the order of execution; each is pruned by a layer-wise method, and the next Gram comes
 from the activations behind the weights that are pruned already.
 Cost: one forward pass and the Grams, n d^2 for each layer, and the method of each layer.
-Source: Frantar and Alistarh 2022, section 5 (the pruned prefix); Frantar and Alistarh 2023, section 4.
+Source: Frantar and Alistarh 2023, SparseGPT, section 4: layers one after the other, in order.
 """
 
 import time
@@ -82,10 +82,9 @@ def prune(
     inputs : array, shape (samples, ...)
         Calibration samples.
     method : str or callable
-        ``"magnitude"``, ``"wanda"``, ``"obd"``, ``"obs"``, ``"sparsegpt"``, ``"alps"``, or any callable (layer problem,
-        pattern) -> `Pruned`,
-        such as ``functools.partial(rp.obs, damp=0.01)``. Where a layer has a prior mask, it is called with
-        ``mask=`` too.
+        ``"magnitude"``, ``"wanda"``, ``"obd"``, ``"obs"``, ``"sparsegpt"``, ``"alps"``, or any callable (layer
+        problem, pattern) -> `Pruned`, such as ``functools.partial(rp.obs, damp=0.01)``. Where a layer has a prior
+        mask, it is called with ``mask=`` too.
     pattern : Unstructured, NM, Blocks or Groups
         For each layer, with the scope that the method takes. With ``scope="network"`` the layers share one
         budget: ``round(s N)`` of all N weights under this pattern are pruned, exactly. ``Groups(axis=1)`` without
@@ -133,7 +132,8 @@ def prune(
 
     Every layer is passed once. Memory: the activations of one place in the network for all samples (of three
     places inside a residual), the Gram of one layer and that of each batch in flight, beside what the method
-    needs; an executor holds up to one batch for each processor.
+    needs. An executor has up to one batch in flight for each processor, and with ``calibration="dense"`` up to one
+    layer. A global ranking holds a few numbers for each weight.
 
     Examples
     --------
