@@ -25,7 +25,7 @@ class Path:
     """One row's removals.
 
     `prior` and `dead` list the units (flat indices or labels) that go first at no cost, `units` the others
-    in the order of their removal, `losses` what each of these costs (in units of the loss).
+    in the order of their removal, `losses` what each of these costs, up to one factor for all paths.
     """
 
     prior: list

@@ -128,4 +128,4 @@ def obs(
     else:
         kept = prior.copy()
         kept.reshape(-1)[order] = False
-    return refitted(view, kept, checked=True, order=order, trace=tuple(losses.tolist()))
+    return refitted(view, kept, checked=True, order=order, trace=tuple(view.losses(losses).tolist()))

@@ -93,7 +93,7 @@ def _paths_in_rows(view, labels, prior, most):
                 left = np.zeros(labels.shape[1], dtype=bool)
                 left[part.living] = unit >= 0
                 zeros, dead = _free(labels[row], prior[row], left)
-                paths[row] = Path(zeros, dead, names[taken[i]], view.losses(losses[i]))
+                paths[row] = Path(zeros, dead, names[taken[i]], losses[i])
     return paths
 
 
@@ -137,7 +137,7 @@ def _shared_columns(view, parts, labels, prior, most):
             for part, weight, inverse, unit in walks
         ]
         taken, losses = joint_paths(systems, min(len(names), most))
-    return Path(*_free(labels, prior, left), names[taken[0]], view.losses(losses[0]))
+    return Path(*_free(labels, prior, left), names[taken[0]], losses[0])
 
 
 def _members(unit, count):
@@ -157,7 +157,7 @@ def _whole_rows(view, labels, prior):
     cost = np.bincount(unit, own, len(names))
     order = np.argsort(cost, kind="stable")
     order = order[~np.isin(names[order], zeros + dead)]
-    return Path(zeros, dead, names[order], view.losses(cost[order]))
+    return Path(zeros, dead, names[order], cost[order])
 
 
 def _any_partition(view, labels, prior, most):
@@ -172,4 +172,4 @@ def _any_partition(view, labels, prior, most):
             rows.append(Living(part.hessian, columns, labels[row, part.living[columns]], weight))
     zeros, dead = _free(labels, prior, left)
     order, losses = partition_path(rows, min(most, len(np.unique(labels[left]))))
-    return Path(zeros, dead, order, view.losses(losses))
+    return Path(zeros, dead, order, losses)

@@ -94,7 +94,7 @@ def _paths(view, inverses, prior, dead, need, open_zeros=None):
                 held = np.count_nonzero(~prior[row, part.living])
                 own = slice(held, held + need[row])
                 units = row * columns + part.living[taken[place[r], own]]
-                costs = view.losses(losses[place[r], own])
+                costs = losses[place[r], own]
             zeros = (row * columns + np.flatnonzero(~prior[row])).tolist()
             paths.append(Path(zeros, [row * columns + j for j in dead[row]], units, costs))
     return paths

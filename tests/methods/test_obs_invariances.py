@@ -53,6 +53,19 @@ def test_squares_beyond_the_range(tiny):
         assert_allclose(answer.weight / a, base.weight, rtol=1e-9)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+@pytest.mark.parametrize(
+    "pattern", [rp.Unstructured(keep=9), rp.Blocks(3, keep=4)], ids=["weights", "blocks"]
+)
+def test_rows_compete_where_losses_are_beyond_the_range(pattern, size):
+    rng = np.random.default_rng(24)
+    W, G = rng.normal(size=(4, 6)), spd(rng, 6)
+    base = rp.obs(rp.LayerProblem(W, G), pattern)
+    answer = rp.obs(rp.LayerProblem(size * W, G), pattern)
+    assert_array_equal(answer.order, base.order)
+    assert set(answer.trace) == {0.0 if size < 1 else np.inf}
+
+
 def test_signs_permutations_and_rows():
     rng = np.random.default_rng(22)
     W, G = rng.normal(size=(4, 8)), spd(rng, 8)
