@@ -3,7 +3,7 @@
 The weights come in two copies, `Y` without zeros and `Z` with them, held together by multipliers `M` and a penalty
 `rho`. Distances are those of inputs of unit norm: in the metric `S = diag G`, which spares the root of it:
 
-    Y = (W G - M + rho Z S) (G + rho S)^-1
+    Y = Z + ((W - Z) G - M) (G + rho S)^-1
     Z = of T = Y + M S^-1 / rho the entries of largest T^2 S that the pattern allows, zeros elsewhere
     M = M + rho (Y - Z) S
 
@@ -48,7 +48,7 @@ def _admm(weight, gram, choose, damp, prior, rho, max_iter):
     mask, Z = project(W)
     M, before = W - W, mask
     for t in range(max_iter):
-        Y = (W @ G - M + rho * Z * S) @ inv(G + rho * xp.diag(S))
+        Y = Z + ((W - Z) @ G - M) @ inv(G + rho * xp.diag(S))
         mask, Z = project(Y + M / S / rho)
         M = M + rho * (Y - Z) * S
         if t % 3 == 2:

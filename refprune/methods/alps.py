@@ -4,16 +4,17 @@ Model: a layer, ``1/2 tr((V - W) G (V - W)^T)``, its inputs scaled to unit norm:
 Problem: the least objective among the supports that the pattern allows.
 Solution: two copies of the weights, ``Y`` without zeros and ``Z`` with them, multipliers ``M``, a penalty rho:
 
-    Y = (W G - M + rho Z) (G + rho I)^-1
+    Y = Z + ((W - Z) G - M) (G + rho I)^-1
     Z = P(Y + M / rho), the nearest weights with zeros that the pattern allows
     M = M + rho (Y - Z)
 
 from Z = P(W) and M = 0. Every third iteration counts the weights that entered or left the support since the last
 count: rho rises by 1.3 where they are a tenth of the kept ones or more, by 1.2 from one in 200, by 1.1 from one
 weight on, and none ends it. Then the exact refit on the support.
-What makes it fast: ``G = Q L Q^T`` once; then ``(G + rho I)^-1 = Q (L + rho)^-1 Q^T`` for every rho.
+What makes it fast: ``G = Q L Q^T`` once; then ``(G + rho I)^-1 = Q (L + rho)^-1 Q^T`` for every rho. The paper's
+``Y = (W G - M + rho Z) (G + rho I)^-1`` is the same; written as above, where nothing is lost nothing is rounded.
 Ties: the lowest flat index (or label) goes first; prior zeros, then dead inputs go before all others, at no cost.
-Cost: about 10 d^3 for Q, and 4 rows d^2 operations and a sort for each iteration.
+Cost: about 10 d^3 for Q, and 6 rows d^2 operations and a sort for each iteration.
 Source: Meng, Behdin, Wang, Mazumder 2024, ALPS, sections 3.1 to 3.3 and algorithm 1.
 """
 
@@ -121,7 +122,7 @@ def alps(
     rounding; it also lowers rho where the support is the same at the first count. Neither is done here.
 
     Memory: about sixteen arrays like the weight, eight like G and 8 MiB; never rows x d x d. Time: 30 iterations
-    are usual, each as long as two products of the weight with G, and a sort.
+    are usual, each as long as three products of the weight with G, and a sort.
 
     The answer does not depend on the units of the inputs (with ``damp = 0``), nor on the scale of the weights.
 
@@ -157,13 +158,12 @@ def _admm(view, project, rho, max_iter):
     kept, Z = project(W)
     grams = [part.hessian / n[:, None] / n for part, n in zip(view.parts, norms, strict=True)]
     bases = [eigh(G, part.name) for G, part in zip(grams, view.parts, strict=True)]
-    pull = [w @ G for w, G in zip(W, grams, strict=True)]
     M = [0 * w for w in W]
     size, before, trace = _norm(W), kept, []
     for t in range(1, max_iter + 1):
         Y = [
-            ((b - m + rho * z) @ Q / (L + rho)) @ swap(Q)
-            for b, m, z, (L, Q) in zip(pull, M, Z, bases, strict=True)
+            z + (((w - z) @ G - m) @ Q / (L + rho)) @ swap(Q)
+            for w, z, m, G, (L, Q) in zip(W, Z, M, grams, bases, strict=True)
         ]
         kept, Z = project([y + m / rho for y, m in zip(Y, M, strict=True)])
         gaps = [y - z for y, z in zip(Y, Z, strict=True)]

@@ -63,6 +63,15 @@ def test_the_units_of_the_inputs_do_not_matter():
     assert_array_equal(other[0] * units, one[0])
 
 
+def test_where_nothing_is_lost_the_lowest_zeros_go():
+    weight = np.array([[0.0, 3.0, 0.0, 1.0], [2.0, 0.0, 0.0, 5.0]])
+    for given in (weight, fractions(weight)):
+        rho = 0.1 if given is weight else Fraction(1, 10)
+        answer, mask = definitions.alps(given, G if given is weight else fractions(G), 3, rho=rho)
+        assert mask.ravel().tolist() == [False, True, False, True, True, False, True, True]
+        assert_array_equal(answer.astype(float), weight)
+
+
 def test_nothing_is_changed_in_place():
     weight, gram, prior = W.copy(), spd(np.random.default_rng(1), 4), np.ones(W.shape, dtype=bool)
     before = gram.copy()

@@ -249,6 +249,25 @@ def test_nothing_and_everything(layer):
     assert_allclose(everything.objective, np.sum(W @ G * W) / 2, rtol=W.size * 8 * 2.0**-52)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_where_nothing_is_lost_nothing_moves(dtype):
+    """As many zeros are asked for as there are: the lowest go, in one look, and no weight changes by a bit."""
+    rng = np.random.default_rng(55)
+    W = (rng.normal(size=(6, 12)) * (rng.random((6, 12)) < 0.5)).astype(dtype)
+    G = spd(rng, 12, 100.0).astype(dtype)
+    count = np.count_nonzero(W == 0) - 5
+    answer = rp.alps(rp.LayerProblem(W, G), rp.Unstructured(keep=W.size - count))
+    assert np.flatnonzero(~answer.mask.ravel()).tolist() == np.flatnonzero(W.ravel() == 0)[:count].tolist()
+    assert_array_equal(answer.weight, W)
+    assert answer.objective == 0
+    assert answer.trace == ((0.1, 0, 0.0),) * 3
+    W[0, :4] = [0, 1, 0, 0]
+    W[0, 4:] *= 1.5
+    rows = rp.alps(rp.LayerProblem(W, G), rp.Unstructured(keep=12 - np.count_nonzero(W[0] == 0), scope="row"))
+    assert_array_equal(rows.weight[0], W[0])  # though other rows lose something
+    assert rows.objective > 0
+
+
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_a_large_rho_stays_at_the_start(pattern, layer):
     """Z is P(W) up to 1 / rho: the mask of the largest W^2 diag(G), which is that of OBD."""
