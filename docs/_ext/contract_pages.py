@@ -5,16 +5,19 @@ The kill matrices take longer than a documentation build should. They are read f
 holds the file to the registry.
 """
 
+import inspect
 import json
 import re
 import textwrap
 from pathlib import Path
 
-from refprune import testing
-from refprune.testing import claims
+import refprune as rp
+from refprune import definitions, testing
+from refprune.testing import claims, reference
 
 LATER = {"update", "project", "detach_first"}  # claims that no contract of today reads
 HERE = Path(__file__).parent.parent / "contracts"
+IMPORTS = {"np.": "import numpy as np", "Fraction(": "from fractions import Fraction"}
 
 
 def plain(text: str) -> str:
@@ -69,6 +72,16 @@ def call(contract) -> list[str]:
     return [".. code-block:: text", "", f"   {contract.signature}", "", f"Shapes: {', '.join(told)}.", ""]
 
 
+def links(contract) -> list[str]:
+    """The definition of this name, the method that refprune's own adapter calls, the symbols and the claims."""
+    name = contract.name.replace("-", "_")
+    found = [f"the definition :func:`refprune.definitions.{name}`"] if name in definitions.__all__ else []
+    called = re.findall(r"rp\.([a-z_]+)\(", inspect.getsource(getattr(reference, name)))
+    found += [f"the method :func:`refprune.{method}`" for method in called if method in rp.__all__]
+    found += [":doc:`the symbols </glossary>`", ":doc:`what may be declared </contracts/index>`"]
+    return [f"Beside it: {', '.join(found)}.", ""]
+
+
 def kill_table(matrix: dict) -> list[str]:
     """How often each check convicts each mistake, from one contract's part of the JSON file."""
     checks = [check for check in matrix["checks"] if any(row[check] for row in matrix["counts"].values())]
@@ -87,6 +100,7 @@ def page(contract, matrix: dict) -> str:
     """The whole page of one contract."""
     lines = heading(contract.name, "=")
     lines += call(contract)
+    lines += links(contract)
     lines += heading("Promise", "-") + bullets(contract.promises)
     lines += heading("How the call is read", "-") + bullets(contract.readings)
     lines += heading("Checks, in order", "-")
@@ -98,10 +112,15 @@ def page(contract, matrix: dict) -> str:
     lines += heading("Tolerances", "-") + [sentence(contract.tolerance), ""]
     lines += heading("Ties", "-") + [sentence(contract.ties), ""]
     lines += heading("Cases", "-")
-    lines += ["Plain ones, and these edge cases, each on one case at least:", ""]
+    lines += [
+        "Plain ones, and these edge cases, each on one case at least (:ref:`what they are <edge-cases>`):",
+        "",
+    ]
     lines += [", ".join(f"`{flag}`" for flag in contract.flags) + ".", ""]
     lines += heading("An example", "-")
-    lines += ["A short version that is right on friendly data:", ""]
+    needed = [line for word, line in IMPORTS.items() if word in contract.example]
+    after = f", after {' and '.join(f'``{line}``' for line in needed)}" if needed else ""
+    lines += [f"A short version that is right on friendly data{after}:", ""]
     lines += [".. code-block:: python", "", textwrap.indent(contract.example.strip("\n"), "   "), ""]
     lines += heading("Known mistakes", "-")
     lines += table(

@@ -29,8 +29,9 @@ CHECKS = (
 TOLERANCE = (
     "weights are held to `64 eps kappa (1 + kappa / 1000)` of the largest norm that their row takes on in the sweep, "
     "scores `|w_j| / sqrt(C_jj)` to `16 eps kappa (1 + kappa / 1000)` of that norm over `sqrt(C_jj)`; kappa is the "
-    "condition of the damped G at unit diagonal; the square of kappa is what the Cholesky factor of an inverse from LU "
-    "may lose; scores are compared up to `min(1e7, 1e-4 / eps)`"
+    "condition of the damped G at unit diagonal; its square is there for the Cholesky factor of an inverse "
+    "from LU, which may lose that much; where kappa is above `min(1e7, 1e-4 / eps)`, a check that these bounds "
+    "leave open counts as not run"
 )
 TIES = "any choice among near ties of a block: the weights are recomputed from the answer's own mask"
 SWEPT = "kept weights are those of the sweep: a pruned `w_j` moves the later ones by `-w_j / C_jj C_j:`, and no earlier"
@@ -40,6 +41,14 @@ DEAD = (
 )
 DAMPING = "`damp * mean(diag G)` over living inputs is added to their diagonal (claim damping=absolute: `damp` itself)"
 INVERSE = "`C` is the inverse of the damped G over the living columns from j on"
+FACTOR = (
+    "all these inverses come from one factor: with `U` upper triangular and `U^T U` the inverse of the whole damped G, "
+    "`C_jj` is `U_jj^2` and `C_j:` is `U_jj U_j,j:`"
+)
+SINGULAR = (
+    "where the damped G is singular to rounding, an error is right, and so is an answer with the right counts whose "
+    "kept weights are stationary once all later ones are at their best"
+)
 MOVES = (
     transforms.scale,
     transforms.signs,
@@ -122,6 +131,8 @@ CONTRACT = Contract(
     readings=(
         DAMPING,
         DEAD,
+        FACTOR,
+        SINGULAR,
         "the last block is narrower where the columns do not fill it",
         "there is no refit",
     ),

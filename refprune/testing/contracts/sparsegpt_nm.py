@@ -10,7 +10,7 @@ from . import greedy_build as build
 from . import sweep_build
 from . import sweep_mistakes as slip
 from .exact_obs_parts import AXES, layer_objective
-from .sparsegpt import CHECKS, DAMPING, DEAD, INVERSE, MOVES, SWEPT, TOLERANCE, costs
+from .sparsegpt import CHECKS, DAMPING, DEAD, FACTOR, INVERSE, MOVES, SINGULAR, SWEPT, TOLERANCE, costs
 
 
 def _reference(weight, gram, n, m, block_size, damp):
@@ -76,6 +76,8 @@ CONTRACT = Contract(
         "`block_size` is that of the lazy updates only; it need not be a multiple of `m`",
         DAMPING,
         DEAD,
+        FACTOR,
+        SINGULAR,
         "there is no refit",
     ),
     tolerance=TOLERANCE,
