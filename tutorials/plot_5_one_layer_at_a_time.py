@@ -3,12 +3,12 @@ One layer at a time: what speed costs
 =====================================
 
 Optimal Brain Surgeon (OBS) removes the cheapest weight and lets the others make up for it. A layer of a language
-model has millions of weights, so nobody runs it as it stands. Each faster method gives something up:
+model has millions of weights, so nobody runs it as it stands. Nor can one try every set of zeros and take the best:
+that ends at some twenty weights. Each faster method gives something up:
 
-- the best support: nothing. Try every set of zeros. It ends at some twenty weights.
-- ExactOBS, which is OBS in every row of a layer: it never takes a removal back.
-- SparseGPT: it passes the columns once, from left to right. What is passed can make up for nothing.
-- OBD and magnitude: nobody makes up for anything.
+- ExactOBS is OBS in every row of a layer. It never takes a removal back.
+- SparseGPT passes the columns once, from left to right. What is passed can make up for nothing.
+- OBD and magnitude move no weight. Nobody makes up for anything.
 
 We do one neuron by hand, write SparseGPT in a dozen lines, and then measure what each step costs. A good part of it
 can be had back at the end, by one solve.
@@ -105,8 +105,7 @@ assert np.isclose(greedy.objective, 3.05, rtol=1e-12)
 # --------------------------
 #
 # If all rows pass the columns in *one* order, the corner at column :math:`j` is the same for all of them, whatever they
-# have lost. One inverse for each column serves the whole layer. (All of them come from one triangular factor, so
-# they cost as much as one inverse; `rp.sparsegpt` does that.) The mask cannot wait for the end, though. It is chosen
+# have lost. One inverse for each column serves the whole layer. The mask cannot wait for the end, though. It is chosen
 # block by block: when the sweep comes to a block of columns, the cheapest weights in it are marked, in all rows
 # together.
 
@@ -156,6 +155,16 @@ assert np.allclose(V, fast.weight, rtol=0, atol=1e-12)
 
 print(f"paid {paid:.6f}, objective {layer.objective(V):.6f}")
 assert np.isclose(paid, layer.objective(V), rtol=1e-10)
+
+# %%
+# Nobody inverts every corner in earnest. One triangular factor has them all: with :math:`G^{-1} = U^\top U`, U upper
+# triangular, the first row of the corner's inverse is :math:`C_{j:} = U_{jj} U_{j,\,j:}`, and so
+# :math:`C_{jj} = U_{jj}^2`. That is why code divides by the *square* of the factor's diagonal where the formula above
+# has :math:`C_{jj}` alone, and why an error :math:`w_j / U_{jj}` times the row :math:`U_{j,\,j:}` is the whole update.
+
+U = np.linalg.cholesky(np.linalg.inv(layer.gram)).T
+for j in range(12):
+    assert np.allclose(corner(layer.gram, j)[0], U[j, j] * U[j, j:], rtol=1e-10, atol=1e-12)
 
 # %%
 # What each gives up
@@ -325,8 +334,11 @@ assert testing.verify("sparsegpt", call, (V, mask)).outcome == "pass"
 # ------------------
 #
 # These layers are small and their inputs are simple. The objective of a layer is not the loss of the network, and what
-# a layer receives changes when the layers before it are pruned: `rp.prune` walks through a whole network.
-# Zeros in the pattern 2:4 are the next page, :doc:`plot_6_two_of_four_and_friends`.
+# a layer receives changes when the layers before it are pruned: `rp.prune` walks through a whole network
+# (:doc:`../whole_networks`). ALPS, which looks for the whole support at once, stands beside the others in
+# :doc:`../objectives`; speed is in :doc:`../benchmarks`. What a kernel has to promise is the contract
+# :doc:`../contracts/generated/sparsegpt`. Zeros in the pattern 2:4 are the next page,
+# :doc:`plot_6_two_of_four_and_friends`.
 #
 # Exercise
 # --------
