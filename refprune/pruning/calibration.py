@@ -16,6 +16,7 @@ from refprune.gram import GramAccumulator
 from refprune.network.bilinear import Conv2d
 from refprune.network.chain import Residual
 from refprune.network.kinds import add
+from refprune.pruning.plan import named
 
 
 def grams(layers, params, batches, wanted, executor=None, start=""):
@@ -37,7 +38,10 @@ def grams(layers, params, batches, wanted, executor=None, start=""):
     for n, layer in enumerate(layers):
         key = f"{start}{n}"
         if f"{key}.weight" in wanted:
-            yield f"{key}.weight", _advance(waiting, params, batches, executor, layer)
+            with named(f"layer {key}"):
+                gram = _advance(waiting, params, batches, executor, layer)
+            yield f"{key}.weight", gram
+            del gram
             waiting = [(key, layer)]
         elif isinstance(layer, Residual) and any(name.startswith(f"{key}.") for name in wanted):
             _advance(waiting, params, batches, executor)

@@ -248,3 +248,12 @@ def test_errors_of_a_method_name_the_layer():
     inputs[:, 1] = inputs[:, 0]
     with pytest.raises(np.linalg.LinAlgError, match=r"^layer 0: need a positive definite gram; got .*damp="):
         rp.prune(NETWORK, params, inputs, "obs", HALF)
+
+
+def test_activations_that_leave_the_range_name_the_layer_they_reach():
+    params, inputs = given()
+    params = {name: value.astype("float32") for name, value in params.items()}
+    params["0.weight"] = params["0.weight"] * np.float32(1e38)
+    wrong = pytest.raises(ValueError, match=r"^layer 2.body.0: need finite numbers in batch")
+    with np.errstate(over="ignore", invalid="ignore"), wrong:
+        rp.prune(NETWORK, params, inputs.astype("float32") * 100, "magnitude", HALF)
