@@ -192,6 +192,13 @@ def test_the_lines_of_wanda_above_magnitude_are_those_of_the_tables():
                 four = over["magnitude"], over["Wanda"], rows["Wanda"], rows["magnitude"]
                 wanted.append([data.replace("_", " "), layer, over["zeros (%)"], *four])
     assert [list(line.values()) for line in found] == wanted
+    above = [  # "it happens once in these tables, in layer 0 of Fashion-MNIST at 70 % in each row"
+        (name, line["layer"].split()[0], line["zeros (%)"])
+        for name in OBJECTIVES
+        for line in table(name)
+        if float(line["Wanda"]) > float(line["magnitude"])
+    ]
+    assert above == [("objectives_fashion_mnist_row.csv", "0", "70")]
     for line in found:  # "in none of them is Wanda above magnitude at the same scope"
         for scope in ("layer", "rows"):
             assert float(line[f"Wanda, {scope}"]) <= float(line[f"magnitude, {scope}"])
@@ -215,6 +222,8 @@ def test_the_table_of_the_larger_example_keeps_what_its_page_says():
         assert abs(float(share) - wanted) <= 0.05 + 0.24 * (method == "Wanda") + 1e-9
     for pattern in ("2:4", "80 %, global", "90 %, global"):
         assert accuracy[pattern, "OBD"] == accuracy[pattern, "Wanda"]
+    for pattern in ("50 %", "80 %", "90 %"):  # "there OBD keeps more accuracy"
+        assert accuracy[pattern, "OBD"] > accuracy[pattern, "Wanda"]
     for method in methods:  # "one budget serves every method"
         for share in ("80 %", "90 %"):
             assert accuracy[f"{share}, global", method] > accuracy[share, method]
