@@ -31,7 +31,8 @@ TOLERANCE = (
     "scores `|w_j| / sqrt(C_jj)` to `16 eps kappa (1 + kappa / 1000)` of that norm over `sqrt(C_jj)`; kappa is the "
     "condition of the damped G at unit diagonal; its square is there for the Cholesky factor of an inverse "
     "from LU, which may lose that much; where kappa is above `min(1e7, 1e-4 / eps)`, a check that these bounds "
-    "leave open counts as not run"
+    "leave open counts as not run; where the damped G is singular, the gradient on the kept entries is held to "
+    "`128 sqrt(d eps |G|) |w|`"
 )
 TIES = "any choice among near ties of a block: the weights are recomputed from the answer's own mask"
 SWEPT = "kept weights are those of the sweep: a pruned `w_j` moves the later ones by `-w_j / C_jj C_j:`, and no earlier"
