@@ -135,7 +135,7 @@ class Groups:
         column ``g * in / groups + c`` (see `on`).
     labels : integer array, optional
         Any partition: the label of every weight, in the weight's shape; or a vector with the label of every
-        line along `axis`. Any integers; a copy is kept.
+        line along `axis`. Any integers of int64; a copy is kept.
 
     Raises
     ------
@@ -179,7 +179,10 @@ class Groups:
             library(labels, "labels")
             if "int" not in dtype_name(labels.dtype):
                 raise TypeError(f"need integers in labels; got {dtype_name(labels.dtype)}")
-            labels = to_numpy(labels).astype(np.int64)
+            labels = to_numpy(labels)
+            if labels.size and labels.max() > np.iinfo(np.int64).max:
+                raise ValueError(f"need labels below 2^63; got {labels.max()}")
+            labels = labels.astype(np.int64)
         object.__setattr__(self, "partition", labels)
 
     def __repr__(self):

@@ -465,6 +465,8 @@ def test_labels_of_groups_are_checked():
         rp.Groups(keep=1, labels=np.zeros(3))
     with pytest.raises(TypeError, match="need labels to be an array"):
         rp.Groups(keep=1, labels=[0, 1])
+    with pytest.raises(ValueError, match=r"need labels below 2\^63; got 9223372036854775808"):
+        rp.Groups(keep=1, labels=np.array([1, 2**63], dtype="uint64"))
     pattern = rp.Groups(keep=1, labels=np.array([0, 1, 1]))
     with pytest.raises(ValueError, match=r"need labels of shape \(3, 4\) or \(3,\); got \(2,\)"):
         rp.Groups(keep=1, labels=np.array([0, 1])).mask(np.zeros((3, 4)))
