@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    r"""The answer of a pruning method.
+    r"""The answer of a pruning method for one layer or quadratic; `rp.prune` returns a `PrunedNetwork`.
 
     Two answers are equal only when they are the same object, since arrays have no single truth value.
 
@@ -14,7 +14,7 @@ class Pruned:
     ----------
     weight : array
         The pruned weight, in the shape, dtype and array kind of the weight that was given.
-        A pruned entry is exactly ``0.0``. A dict of arrays for methods of whole networks.
+        A pruned entry is exactly ``0.0``.
     mask : boolean array
         True where a weight is kept, in the shape of `weight`. It is never inferred from zeros:
         a kept weight may be ``0.0``.
@@ -24,7 +24,7 @@ class Pruned:
     order : array of int, optional
         Flat C-order indices (labels for groups and blocks) in sequence of removal; None for one-shot masks.
     trace : tuple
-        The saliency of each step, or one entry per iteration.
+        What each removal cost (OBS, SparseGPT), or one entry for each iteration (ALPS); else empty.
     scores : array, optional
         What a one-shot method ranked by; None for the other methods.
 
