@@ -29,7 +29,7 @@ from refprune.backends import (
     transpose,
     widest,
 )
-from refprune.checks import boolean, exactly_symmetric, integer, nonnegative, real, symmetric
+from refprune.checks import boolean, exactly_symmetric, flag, integer, nonnegative, real, symmetric
 from refprune.linear import cholesky, eigh, inv, inv_spd, inverse_factor, solve, solve_spd
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "erf",
     "exactly_symmetric",
     "eye",
+    "flag",
     "from_numpy",
     "full",
     "integer",

@@ -105,6 +105,13 @@ def integer(name, value, least=None, most=None):
     return value
 
 
+def flag(name, value):
+    """Return `value` as a bool; TypeError unless it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"need {name} to be True or False; got {value!r}")
+    return bool(value)
+
+
 def nonnegative(name, value):
     """Return `value` as a float; TypeError for booleans and no numbers, ValueError outside [0, inf)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):

@@ -85,7 +85,7 @@ def read_idx(path: str | os.PathLike, sha256: str | None = None) -> np.ndarray:
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"need a whole gzip file; got {os.fspath(path)}: {error}") from error
     found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
+    if sha256 is not None and found != sha256.lower():
         raise ValueError(f"need SHA-256 {sha256}; got {found} for {os.fspath(path)}: the file is another one")
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in KINDS:
         raise ValueError(

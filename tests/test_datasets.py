@@ -99,6 +99,7 @@ def test_the_checksum_is_that_of_the_unpacked_bytes(tmp_path):
     right = hashlib.sha256(WHOLE).hexdigest()
     for path in (plain, packed):
         assert datasets.read_idx(path, right).shape == (2, 3, 5)
+        assert datasets.read_idx(path, right.upper()).shape == (2, 3, 5)
         with pytest.raises(ValueError, match=f"need SHA-256 {'0' * 64}; got {right} for"):
             datasets.read_idx(path, "0" * 64)
 

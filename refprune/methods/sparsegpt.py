@@ -20,6 +20,7 @@ from refprune.arrays import (
     Array,
     astype,
     concat,
+    flag,
     from_numpy,
     full,
     integer,
@@ -110,7 +111,7 @@ def sparsegpt(
     kept one keeps its weight. Columns that fill no group (``NM(..., remainder="dense")``) stay dense, but make
     up for others.
 
-    Memory: at most 1 MiB, eight arrays like G and thirteen like the weight (`tests/benchmarks` measures it);
+    Memory: at most 1 MiB, eight arrays like G and fifteen like the weight (`tests/benchmarks` measures it);
     a refit takes 32 MiB more. Time: about ``5 d^3 + rows d^2`` operations.
 
     Examples
@@ -143,7 +144,7 @@ def sparsegpt(
     if not isinstance(pattern, (Unstructured, NM)):
         raise TypeError(f"need an Unstructured or NM pattern; got {type(pattern).__name__}")
     view = system(problem, damp)
-    block_size = integer("block_size", block_size, least=1)
+    block_size, refit = integer("block_size", block_size, least=1), flag("refit", refit)
     prior = prior_zeros(mask, view)
     plan = _groups(problem, pattern) if isinstance(pattern, NM) else _blocks(view, pattern, prior, block_size)
     sequence, edges, counts = plan

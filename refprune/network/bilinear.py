@@ -5,7 +5,7 @@ from functools import cached_property
 from math import prod
 from operator import index
 
-from refprune.arrays import integer, namespace, swap, transpose
+from refprune.arrays import flag, integer, namespace, swap, transpose
 from refprune.unfold import Padding, Sides, Window, fold, patches
 
 from .kinds import Bilinear, spread
@@ -39,7 +39,7 @@ class Dense(Bilinear):
 
     def __post_init__(self):
         whole(self, "inputs", "outputs")
-        flag("bias", self.bias)
+        object.__setattr__(self, "bias", flag("bias", self.bias))
 
     def parameters(self):
         return {"weight": (self.outputs, self.inputs)} | ({"bias": (self.outputs,)} if self.bias else {})
@@ -109,7 +109,7 @@ class Conv2d(Bilinear):
         if self.in_channels % self.groups or self.out_channels % self.groups:
             channels = f"{self.in_channels} and {self.out_channels}"
             raise ValueError(f"need groups that divide the channels {channels}; got {self.groups}")
-        flag("bias", self.bias)
+        object.__setattr__(self, "bias", flag("bias", self.bias))
         for name in ("kernel", "stride", "padding", "dilation"):
             freeze(self, name)
         _ = self.window  # raises for what does not fit
@@ -258,12 +258,6 @@ def images(what, shape, channels):
     if len(shape) != 3 or channels not in (None, shape[0]):
         wanted = "channels" if channels is None else channels
         raise ValueError(f"need images of shape ({wanted}, height, width) for {what}; got {tuple(shape)}")
-
-
-def flag(name, value):
-    """Raise TypeError unless `value` is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"need {name} to be True or False; got {value!r}")
 
 
 def whole(layer, *names):

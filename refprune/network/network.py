@@ -144,12 +144,14 @@ class Network:
                 found[key] = rows(lifted) if lifted.ndim > 2 else lifted + 0
         return found
 
-    def ready(self, params: dict, x: Array) -> tuple[dict, Array]:
-        """The arguments, checked, in one precision."""
+    def ready(self, params: dict, x: Array, name: str = "x") -> tuple[dict, Array]:
+        """The arguments, checked, in one precision; `name` is what messages call `x`."""
         self.check(params)
-        real("x", x)
+        real(name, x)
         if x.ndim < 2 or x.shape[0] == 0:
-            raise ValueError(f"need x of shape (samples, ...) with at least one sample; got {tuple(x.shape)}")
+            raise ValueError(
+                f"need {name} of shape (samples, ...) with at least one sample; got {tuple(x.shape)}"
+            )
         self.output_shape(x.shape[1:])
         *arrays, x = cast(*(params[name] for name in self.shapes | self.constants), x)
         return dict(zip(self.shapes | self.constants, arrays)), x

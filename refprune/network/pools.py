@@ -6,10 +6,10 @@ from math import inf, prod
 
 import numpy as np
 
-from refprune.arrays import astype, dtype_name, from_numpy, namespace
+from refprune.arrays import astype, dtype_name, flag, from_numpy, namespace
 from refprune.unfold import Padding, Sides, Window
 
-from .bilinear import flag, freeze, images
+from .bilinear import freeze, images
 from .kinds import Linear
 
 
@@ -146,7 +146,7 @@ class AvgPool2d(_Pool):
 
     def __post_init__(self):
         super().__post_init__()
-        flag("count_padding", self.count_padding)
+        object.__setattr__(self, "count_padding", flag("count_padding", self.count_padding))
 
     def _weights(self, size, like):
         """One over the number of entries that count, for every position; a float where all are equal."""

@@ -12,7 +12,7 @@ from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.system import objective
 from refprune.patterns import Blocks, Groups, Unstructured
 from refprune.problems import LayerProblem
-from refprune.pruning.plan import base, named, option, own_scope
+from refprune.pruning.plan import METHODS, base, named, option, own_scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,11 @@ def dense(task, weight):
 def pruned(task, weight, gram):
     """The `Outcome` of `task.method` on the layer problem of `weight` and `gram`."""
     with named(f"layer {task.key}"):
-        problem = LayerProblem(weight, gram)
+        problem, given = LayerProblem(weight, gram), None
+        if base(task.method) not in METHODS.values():  # others may write into what they are given
+            given = LayerProblem(weight + 0, gram + 0)
         start = time.perf_counter()
-        answer = task.method(problem, task.pattern, **task.options())
+        answer = task.method(given or problem, task.pattern, **task.options())
         seconds = time.perf_counter() - start
         _check(task, weight, answer)
     value, zero = objective(problem, answer.weight), objective(problem, weight * 0)
@@ -72,7 +74,8 @@ def _check(task, weight, answer):
     if not admitted(task, answer.mask):
         kept = int(np.count_nonzero(to_numpy(answer.mask)))
         raise ValueError(
-            f"need a mask that {task.pattern} allows from {name}; got another one, which keeps {kept}"
+            f"need a mask that {task.pattern} allows from {name}; got another one, which keeps {kept} (a method that"
+            " counts neither by layer nor by row needs a pattern with scope='layer')"
         )
 
 

@@ -145,6 +145,11 @@ def on_layers(network, params, tasks) -> list[Task]:
             with named(f"layer {task.key}"):
                 task = replace(task, pattern=task.pattern.on(layer))
                 task.pattern.labels(tuple(weight.shape))
+                if base(task.method) is methods.sparsegpt and not isinstance(
+                    task.pattern, (Unstructured, NM)
+                ):
+                    kind = type(task.pattern).__name__
+                    raise TypeError(f"need an Unstructured or NM pattern for sparsegpt; got {kind}")
         found.append(task)
     return found
 
@@ -162,13 +167,16 @@ def fit(params, task):
 
 @contextlib.contextmanager
 def named(place):
-    """Put `place` in front of the message of a TypeError, ValueError or LinAlgError."""
+    """Put `place` in front of the message of a TypeError, ValueError or LinAlgError, behind that of any other."""
     try:
         yield
     except (TypeError, ValueError) as error:
         kinds = (np.linalg.LinAlgError, TypeError, ValueError)
         kind = next(kind for kind in kinds if isinstance(error, kind))
         raise kind(f"{place}: {error}") from error
+    except Exception as error:
+        error.add_note(place)
+        raise
 
 
 def own_scope(task):

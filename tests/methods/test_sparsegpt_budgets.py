@@ -167,6 +167,8 @@ def test_errors_come_before_any_work():
             rp.sparsegpt(problem, half, size)
     with pytest.raises(TypeError, match="need block_size to be an integer"):
         rp.sparsegpt(problem, half, 2.0)
+    with pytest.raises(TypeError, match="need refit to be True or False; got 'no'"):
+        rp.sparsegpt(problem, half, refit="no")
     with pytest.raises(ValueError, match="need damp >= 0 and finite; got -1"):
         rp.sparsegpt(problem, half, damp=-1)
     with pytest.raises(ValueError, match="need keep <= 8"):

@@ -25,9 +25,9 @@ def given():
         ({"network": [rp.Dense(6, 4)]}, TypeError, "need a Network; got list"),
         ({"params": {}}, ValueError, "need params named"),
         ({"network": rp.Network([rp.ReLU()]), "params": {}}, ValueError, "need a network with at least one Dense"),
-        ({"inputs": np.zeros((0, 6))}, ValueError, r"need x of shape \(samples, ...\) with at least one sample"),
+        ({"inputs": np.zeros((0, 6))}, ValueError, r"need inputs of shape \(samples, ...\) with at least one sample"),
         ({"inputs": np.zeros((3, 5))}, ValueError, r"layer 0: need samples of shape \(6,\)"),
-        ({"inputs": np.full((3, 6), np.nan)}, ValueError, "need finite numbers in x"),
+        ({"inputs": np.full((3, 6), np.nan)}, ValueError, "need finite numbers in inputs"),
         ({"method": "OBS"}, ValueError, "need method to be one of magnitude, .*, or a callable; got 'OBS'"),
         ({"method": 3}, TypeError, "need method to be a name or a callable; got int"),
         ({"pattern": 0.5}, TypeError, "need pattern to be Unstructured, NM, Blocks or Groups .*; got float"),
@@ -52,7 +52,8 @@ def given():
         ({"masks": {"0.bias": np.ones(4, dtype=bool)}}, ValueError, "need masks for 0.weight, .*; got '0.bias'"),
         ({"masks": {"3.weight": np.ones((3, 4))}}, TypeError, "need a boolean array"),
         ({"masks": {"3.weight": np.zeros((3, 4), dtype=bool)}}, ValueError, r"need params\['3.weight'\] to be 0 where"),
-        ({"targets": np.zeros(29, dtype=int)}, ValueError, "need y of shape"),
+        ({"targets": np.zeros(29, dtype=int)}, ValueError, "^targets: need y of shape"),
+        ({"progress": "no"}, TypeError, "need progress to be True or False; got 'no'"),
     ],
 )  # fmt: skip
 def test_arguments_are_refused_before_any_work(changed, error, message):
@@ -257,3 +258,61 @@ def test_activations_that_leave_the_range_name_the_layer_they_reach():
     wrong = pytest.raises(ValueError, match=r"^layer 2.body.0: need finite numbers in batch")
     with np.errstate(over="ignore", invalid="ignore"), wrong:
         rp.prune(NETWORK, params, inputs.astype("float32") * 100, "magnitude", HALF)
+
+
+def prunes_in_place(problem, pattern):
+    """What other people's code does: it damps the Gram and zeroes the weight that it was given."""
+    problem.gram[:] += np.eye(len(problem.gram))
+    mask = rp.magnitude(problem.weight, pattern).mask
+    problem.weight[~mask] = 0
+    return rp.Pruned(problem.weight, mask)
+
+
+def test_a_method_that_writes_into_its_problem_changes_nothing_outside():
+    params, x = given()
+    before = {name: value.copy() for name, value in params.items()}
+    rude = rp.prune(NETWORK, params, x, prunes_in_place, HALF)
+    assert all((params[name] == before[name]).all() for name in params)
+    polite = rp.prune(NETWORK, params, x, "magnitude", HALF)
+    for name in params:
+        np.testing.assert_array_equal(rude.params[name], polite.params[name])
+    for one, other in zip(rude.report.layers, polite.report.layers, strict=True):
+        assert (one.objective, one.error) == (other.objective, other.error)
+        assert one.error > 0
+
+
+@pytest.mark.parametrize("allocation", [None, "global"])
+@pytest.mark.parametrize("pattern", [rp.Blocks(2, sparsity=0.5), rp.Groups(sparsity=0.5)], ids=type)
+def test_sparsegpt_and_units_of_several_weights_are_refused_before_any_work(pattern, allocation):
+    def never(problem, pattern):
+        raise AssertionError("a layer was pruned")
+
+    params, x = given()
+    change = {"3": {"method": functools.partial(rp.sparsegpt, damp=0.1), "pattern": pattern}}
+    with pytest.raises(TypeError, match=r"^layer 3: need an Unstructured or NM pattern for sparsegpt; got"):
+        rp.prune(NETWORK, params, x, never, rp.Groups(keep=1), overrides=change, allocation=allocation)
+
+
+def test_an_error_of_any_kind_names_the_layer():
+    def lost(problem, pattern):
+        raise KeyError("hessian")
+
+    params, x = given()
+    with pytest.raises(KeyError) as caught:
+        rp.prune(NETWORK, params, x, lost, HALF, overrides={"0": None})
+    assert caught.value.__notes__ == ["layer 2.body.0"]
+
+
+def test_sparsegpt_in_a_function_of_its_own_is_told_what_to_ask_for():
+    """Its budget is that of blocks of columns, which is neither the layer's nor the row's."""
+    network = rp.Network([rp.Dense(300, 10)])
+    rng = np.random.default_rng(1)
+    params, x = network.init(rng), rng.normal(size=(400, 300))
+    pattern = rp.Unstructured(
+        sparsity=0.3335
+    )  # round(426.88) + round(426.88) + round(146.74) against round(1000.5)
+    assert sum(rp.Unstructured(sparsity=0.3335).removals((10, width)) for width in (128, 128, 44)) != 1000
+    with pytest.raises(ValueError, match="needs a pattern with scope='layer'"):
+        rp.prune(network, params, x, lambda p, q: rp.sparsegpt(p, q), pattern)
+    own = dataclasses.replace(pattern, scope="layer")
+    assert rp.prune(network, params, x, lambda p, q: rp.sparsegpt(p, q), own).report.pruned == 1000
