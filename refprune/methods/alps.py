@@ -68,6 +68,14 @@ def alps(
 ) -> Pruned:
     r"""Prune a layer by ALPS: the support by ADMM with a rising penalty, then the best weights on it.
 
+    The weights come in two copies, Y without zeros and Z with them, held together by multipliers M and a penalty
+    rho. With the inputs scaled to unit norm, and P the nearest weights with zeros that the pattern allows,
+
+    .. math:: Y = (W G - M + \rho Z)(G + \rho I)^{-1}, \qquad Z = P(Y + M / \rho), \qquad M \leftarrow M + \rho (Y - Z).
+
+    Every third iteration rho rises by a factor of 1.1 to 1.3, the more the support has changed. The search ends
+    when it has not changed; then the weights on the support are solved for.
+
     Parameters
     ----------
     problem : LayerProblem
@@ -125,6 +133,8 @@ def alps(
     are usual, each as long as three products of the weight with G, and a sort.
 
     The answer does not depend on the units of the inputs (with ``damp = 0``), nor on the scale of the weights.
+
+    Source: Meng, Behdin, Wang, Mazumder 2024, ALPS, sections 3.1 to 3.3 and algorithm 1.
 
     Examples
     --------

@@ -42,6 +42,10 @@ def magnitude(
         or asks for fewer zeros than `mask` holds; `mask` is no boolean array of the weight's kind and shape,
         or the weight is not 0 where it is False.
 
+    Notes
+    -----
+    Source: Han, Pool, Tran, Dally 2015, Learning both Weights and Connections for Efficient Neural Networks.
+
     Examples
     --------
     >>> import numpy as np

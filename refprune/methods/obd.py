@@ -48,6 +48,8 @@ def obd(problem: Quadratic | LayerProblem, pattern: Pattern, mask: Array | None 
     -----
     With a gradient the saliency is :math:`\frac12 H_{pp} w_p^2 - g_p w_p`.
 
+    Source: LeCun, Denker, Solla 1990, Optimal Brain Damage, section 2.
+
     Examples
     --------
     >>> import numpy as np

@@ -91,6 +91,9 @@ def obs(
     fresh inverse for every row and step that they touch, and so do columns whose rows have different prior
     zeros; groups of whole rows need none at all.
 
+    Source: Hassibi and Stork 1993, Optimal Brain Surgeon, equation 5; on layers Frantar and Alistarh 2022, Optimal
+    Brain Compression (ExactOBS).
+
     Examples
     --------
     The smallest weight, 1.0, is not the cheapest: the first input can stand in for the second.

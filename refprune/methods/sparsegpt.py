@@ -114,6 +114,8 @@ def sparsegpt(
     Memory: at most 1 MiB, eight arrays like G and fifteen like the weight (`tests/benchmarks` measures it);
     a refit takes 32 MiB more. Time: about ``5 d^3 + rows d^2`` operations.
 
+    Source: Frantar and Alistarh 2023, SparseGPT, algorithm 1.
+
     Examples
     --------
     The first input could stand in for the second, which is what OBS prunes. But it is passed by then: here

@@ -44,6 +44,10 @@ def wanda(problem: LayerProblem, pattern: Pattern, mask: Array | None = None) ->
         The pattern does not fit the weight, or asks for fewer zeros than `mask` holds; the weight is not 0
         where `mask` is False.
 
+    Notes
+    -----
+    Source: Sun, Liu, Bair, Kolter 2023, A Simple and Effective Pruning Approach for Large Language Models, section 3.
+
     Examples
     --------
     The second input is ten times as large as the first, so its smaller weight matters more.
