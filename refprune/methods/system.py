@@ -127,11 +127,13 @@ def system(problem, damp):
     grams = stack.shape[0]
     names = ["hessian" if not layer else "gram" if grams == 1 else f"gram[{i}]" for i in range(grams)]
     share = weight.shape[0] // grams
+    # products of an input whose square is below the range and another one, in scaled units
+    least = float(np.finfo(dtype_name(stack.dtype)).tiny) ** 0.5 * 2.0 ** max(-b // 2, 0)
     parts = []
     for i, name in enumerate(names):
         rows = weight[i * share : (i + 1) * share] * 2.0**-a
         g = linear[0][None, :] * 2.0**-a * 2.0**-b if linear else None
-        parts.append(_rows(i * share, rows, stack[i] * 2.0**-b, g, damp, name))
+        parts.append(_rows(i * share, rows, stack[i] * 2.0**-b, g, damp, name, least))
     return System(problem, weight, tuple(parts), a, b)
 
 
@@ -170,15 +172,15 @@ def exponent(array):
     return max(-limit, min(limit, frexp(float(namespace(array).max(abs(array))))[1]))
 
 
-def _rows(first, weight, hessian, gradient, damp, name):
-    """The `Rows` of scaled arrays."""
+def _rows(first, weight, hessian, gradient, damp, name, least):
+    """The `Rows` of scaled arrays; beside a zero on the diagonal entries up to `least` are rounding."""
     size = to_numpy(diagonal(hessian))
     if (size < 0).any():
         raise np.linalg.LinAlgError(f"need a positive semidefinite {name}; got a negative diagonal entry")
     living, dead = np.flatnonzero(size > 0), np.flatnonzero(size == 0)
     A, Z = from_numpy(living, weight), from_numpy(dead, weight)
     xp = namespace(weight, hessian)
-    if bool(xp.any(hessian[Z] != 0)):
+    if bool(xp.any(abs(hessian[Z]) > least)):
         raise np.linalg.LinAlgError(
             f"need a positive semidefinite {name}; got a zero on its diagonal in a row that is not zero"
         )

@@ -1,6 +1,7 @@
 """OBS with what else is given: dead inputs, prior zeros, damping, a gradient."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -38,6 +39,24 @@ def test_dead_inputs_go_first_and_lowest_first():
     assert beyond.order.tolist()[:5] == [1, 4, 7, 10, 0]
     nm = rp.obs(rp.LayerProblem(W, G), rp.NM(2, 3))
     assert nm.order.tolist() == [1, 4, 7, 10]
+
+
+@pytest.mark.parametrize("method", [rp.obs, rp.sparsegpt, rp.alps], ids=lambda method: method.__name__)
+@pytest.mark.parametrize("size", [1.0, 1e-100, 1e100])
+def test_an_input_whose_square_is_below_the_range_is_dead(method, size):
+    """Its products with other inputs need not be 0; what softplus makes of -400 is such an input."""
+    rng = np.random.default_rng(5)
+    X, W = rng.normal(size=(30, 4)) * size, rng.normal(size=(3, 4))
+    X[:, 1] = 0
+    dead = rp.LayerProblem.from_inputs(W, X)
+    X[:, 1] = rng.normal(size=30) * 1e-170
+    layer = rp.LayerProblem.from_inputs(W, X)
+    assert layer.gram[1, 1] == 0
+    assert np.any(layer.gram[1] != 0)
+    for pattern in (rp.Unstructured(sparsity=0.5), rp.NM(2, 4)):
+        answer, expected = method(layer, pattern), method(dead, pattern)
+        assert_array_equal(answer.mask, expected.mask)
+        assert_array_equal(answer.weight, expected.weight)
 
 
 def test_everything_dead():
