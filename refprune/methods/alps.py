@@ -95,8 +95,9 @@ def alps(
     -------
     Pruned
         `objective` is the undamped layer's at `weight`; `order` is None, since all weights go at once; `trace`
-        holds a tuple ``(rho, changed, gap)``, an `Iteration`, for every iteration. Where the ADMM has settled
-        the last one has ``changed == 0``.
+        holds a named tuple ``(rho, changed, gap)`` for every iteration: the penalty, the weights that differ in the
+        support from the last count, and ``|Y - Z| / |W|``. Where the ADMM has settled the last one has
+        ``changed == 0``.
 
     Raises
     ------
