@@ -42,11 +42,13 @@ def dense(task, weight):
 def pruned(task, weight, gram):
     """The `Outcome` of `task.method` on the layer problem of `weight` and `gram`."""
     with named(f"layer {task.key}"):
-        problem, given = LayerProblem(weight, gram), None
+        problem = given = LayerProblem(weight, gram)
+        options = task.options()
         if base(task.method) not in METHODS.values():  # others may write into what they are given
             given = LayerProblem(weight + 0, gram + 0)
+            options = {name: mask | False for name, mask in options.items()}
         start = time.perf_counter()
-        answer = task.method(given or problem, task.pattern, **task.options())
+        answer = task.method(given, task.pattern, **options)
         seconds = time.perf_counter() - start
         _check(task, weight, answer)
     value, zero = objective(problem, answer.weight), objective(problem, weight * 0)

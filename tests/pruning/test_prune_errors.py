@@ -260,20 +260,27 @@ def test_activations_that_leave_the_range_name_the_layer_they_reach():
         rp.prune(NETWORK, params, inputs.astype("float32") * 100, "magnitude", HALF)
 
 
-def prunes_in_place(problem, pattern):
-    """What other people's code does: it damps the Gram and zeroes the weight that it was given."""
+def prunes_in_place(problem, pattern, mask=None):
+    """What other people's code does: it damps the Gram, and writes into the weight and the mask that it was given."""
     problem.gram[:] += np.eye(len(problem.gram))
-    mask = rp.magnitude(problem.weight, pattern).mask
+    found = rp.magnitude(problem.weight, pattern, mask=mask).mask
+    if mask is None:
+        mask = found
+    mask &= found
     problem.weight[~mask] = 0
     return rp.Pruned(problem.weight, mask)
 
 
 def test_a_method_that_writes_into_its_problem_changes_nothing_outside():
     params, x = given()
+    prior = np.arange(12).reshape(3, 4) > 2
+    params["3.weight"] = params["3.weight"] * prior
+    masks = {"3.weight": prior.copy()}
     before = {name: value.copy() for name, value in params.items()}
-    rude = rp.prune(NETWORK, params, x, prunes_in_place, HALF)
+    rude = rp.prune(NETWORK, params, x, prunes_in_place, HALF, masks=masks)
     assert all((params[name] == before[name]).all() for name in params)
-    polite = rp.prune(NETWORK, params, x, "magnitude", HALF)
+    assert (masks["3.weight"] == prior).all()
+    polite = rp.prune(NETWORK, params, x, "magnitude", HALF, masks=masks)
     for name in params:
         np.testing.assert_array_equal(rude.params[name], polite.params[name])
     for one, other in zip(rude.report.layers, polite.report.layers, strict=True):
