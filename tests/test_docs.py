@@ -107,6 +107,16 @@ def test_the_kill_matrices_are_those_of_the_registry():
         assert np.all(killed)
 
 
+def test_what_ports_of_sparsegpt_get_wrong_are_known_mistakes():
+    text = (ROOT / "docs/contracts/index.rst").read_text()
+    names = re.findall(
+        r"^     - `([a-z-]+)`$", text.split("Ports of SparseGPT")[1].split("Edge cases")[0], re.M
+    )
+    known = {m.name for name in ("sparsegpt", "sparsegpt-nm") for m in testing.contracts[name].mistakes}
+    assert len(names) == 4
+    assert set(names) <= known
+
+
 def table(name):
     """A stored table of the documentation, one mapping for each line."""
     with (ROOT / "docs" / name).open(newline="") as file:
