@@ -258,7 +258,7 @@ for key, inputs in network.layer_inputs(params, data.train_x).items():
 #
 # This is one small network, and nothing was retrained after pruning. Greedy removal is not the best
 # possible removal either: `refprune.definitions.best_support` tries every support on small problems, and
-# sometimes finds a cheaper one.
+# sometimes finds a cheaper one. A layer has many rows at once: :doc:`plot_5_one_layer_at_a_time`.
 #
 # Exercise
 # --------
