@@ -21,6 +21,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "contract_pages",
+    "definition_pages",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_static", "_templates"]
