@@ -39,11 +39,8 @@ class PrunedNetwork:
     masks : dict of boolean arrays
         One for every prunable weight, True = kept.
     report : Report
-        What happened to each layer. ``print(answer.report)`` is a table, ``answer.report.to_dict()`` plain data.
-        ``answer.report.layers`` has a row for each layer: `layer` (its key), `method`, `pattern`, `weights`,
-        `pruned`, `sparsity`, `objective`, `error` (the root of the change of its outputs, relative to the outputs
-        without bias), `dead` (inputs that were 0 in every sample), `seconds`, `note`. Totals are `weights`,
-        `pruned`, `sparsity` and `seconds`; `accuracy` is (dense, pruned) where targets were given.
+        What happened to each layer: ``print(answer.report)`` is a table, ``answer.report.layers`` its rows,
+        ``answer.report.to_dict()`` the same as plain data. See :class:`refprune.pruning.report.Report`.
 
     Examples
     --------
