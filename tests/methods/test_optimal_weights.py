@@ -8,6 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 import refprune.definitions as definitions
+from refprune.arrays import solve
+from refprune.methods import refit
 from tests.methods.checks import (
     EPS,
     removed_exactly,
@@ -231,6 +233,28 @@ def test_errors():
     indefinite = rp.Quadratic(np.array([[1.0, 2.0, 1.0], [2.0, 1.0, 0.0], [1.0, 0.0, 1.0]]), np.ones(3))
     with pytest.raises(np.linalg.LinAlgError, match="need a positive definite hessian restricted"):
         rp.optimal_weights(indefinite, np.array([True, True, False]))
+
+
+def test_rows_that_share_a_support_share_one_solve(monkeypatch):
+    """Input columns removed in all rows leave one support: one factorisation, not one for each row."""
+    systems = []
+
+    def counted(A, b):
+        systems.append(len(A))
+        return solve(A, b)
+
+    monkeypatch.setattr(refit, "solve", counted)
+    rng = np.random.default_rng(17)
+    layer = rp.LayerProblem(rng.normal(size=(6, 5)), spd(rng, 5))
+    rp.obs(layer, rp.Groups(keep=3, axis=1))
+    assert sum(systems) == 1
+    mask = np.ones((6, 5), dtype=bool)
+    mask[[0, 2, 5], 1] = mask[[1, 3], 4] = mask[4, :2] = False
+    answer = rp.optimal_weights(layer, mask, damp=0.25)
+    for row in range(6):
+        alone = rp.optimal_weights(rp.LayerProblem(layer.weight[[row]], layer.gram), mask[[row]], damp=0.25)
+        # both solve a 5 x 5 system backward stably: 4 d eps kappa times weights of size 3
+        assert_allclose(answer.weight[[row]], alone.weight, rtol=0, atol=64 * EPS * condition(layer.gram))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,)])
