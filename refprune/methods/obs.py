@@ -89,7 +89,7 @@ def obs(
     never rows x d x d. Time: a row that loses k of d weights costs about ``k^2 d / 2`` operations, less where
     removed columns are dropped on the way. Groups that cut across rows without being whole columns cost a
     fresh inverse for every row and step that they touch, and so do columns whose rows have different prior
-    zeros; groups of whole rows need none at all.
+    zeros (rows that hold nothing else do not count); groups of whole rows need none at all.
 
     Source: Hassibi and Stork 1993, Optimal Brain Surgeon, equation 5; on layers Frantar and Alistarh 2022, Optimal
     Brain Compression (ExactOBS).

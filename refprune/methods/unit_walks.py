@@ -39,15 +39,16 @@ def groups(view, pattern, prior, rule):
     most = _most(count, None, rule, view)
     linear = any(part.gradient is not None for part in view.parts)
     rows = np.broadcast_to(np.arange(len(labels))[:, None], labels.shape)
+    filled = _filled(view, prior)
     if not linear and (labels == labels[:, :1]).all():
         paths = [_whole_rows(view, labels, prior)]
     elif len(np.unique(np.stack([labels, rows]).reshape(2, -1), axis=1).T) == len(np.unique(labels)):
         paths = _paths_in_rows(view, labels, prior, most)
-    elif all(_alike(labels, part) and _alike(prior, part) for part in view.parts):
+    elif all(_alike(labels, part) and _alike(filled, part) for part in view.parts):
         sets = [np.unique(labels[part.first]) for part in view.parts]
         apart = sum(map(len, sets)) == len(np.unique(labels))  # no label in two groups of a convolution
         paths = [
-            _shared_columns(view, parts, labels, prior, most)
+            _shared_columns(view, parts, labels, filled, most)
             for parts in ([[part] for part in view.parts] if apart else [view.parts])
         ]
     else:
@@ -108,6 +109,17 @@ def _walk(part, weight, inverse, unit, most):
         return unit[columns[:, forced.shape[1] :]], losses[:, forced.shape[1] :]
     members = _members(unit, count)
     return unit_paths(weight, inverse, part.floor, members, min(count, most), forced.tolist())
+
+
+def _filled(view, prior):
+    """`prior` with rows that are prior zeros throughout like the first other one of their part: they cost nothing."""
+    filled = prior.copy()
+    for part in view.parts:
+        rows = filled[part.first : part.first + part.count]
+        some = rows.any(axis=1)
+        if some.any():
+            rows[~some] = rows[some][0]
+    return filled
 
 
 def _alike(array, part):
