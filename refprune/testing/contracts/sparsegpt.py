@@ -177,7 +177,10 @@ CONTRACT = Contract(
         _slip("same-count-in-every-row", "every row of a block loses the same number", pick=slip.in_rows),
         _slip("mask-at-every-column", "every column is a block of its own", block=lambda size, d: 1),
         _slip(
-            "threshold", "everything up to the k-th score is pruned, one or more too many", pick=slip.up_to
+            "threshold",
+            "everything up to the score at the place int(s * N) is pruned, one or more too many",
+            pick=slip.up_to,
+            count=lambda s, size: int(s * size),
         ),
         _slip(
             "count-by-float-product",
