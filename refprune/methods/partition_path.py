@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refprune.arrays import from_numpy, inv, solve
+from refprune.arrays import diagonal, from_numpy, inv, solve, to_numpy
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,14 @@ def partition_path(rows, depth):
 
 def _costs(row, inverse):
     """The part of the row in the cost of each label, ``1/2 w_B^T (G_BB)^-1 w_B``."""
-    costs = {}
-    for label in np.unique(row.labels):
+    labels, first, sizes = np.unique(row.labels, return_index=True, return_counts=True)
+    alone = from_numpy(first[sizes == 1], row.weight)  # groups of one column in this row
+    single = row.weight[alone] ** 2 / diagonal(inverse)[alone] / 2
+    costs = dict(zip(labels[sizes == 1].tolist(), to_numpy(single).tolist(), strict=True))
+    for label in labels[sizes > 1].tolist():
         B = from_numpy(np.flatnonzero(row.labels == label), row.weight)
         w = row.weight[B]
-        costs[int(label)] = max(float(w @ solve(inverse[B[:, None], B], w)) / 2, 0.0)
+        costs[label] = max(float(w @ solve(inverse[B[:, None], B], w)) / 2, 0.0)
     return costs
 
 

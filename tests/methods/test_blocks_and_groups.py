@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 import refprune.definitions as definitions
-from refprune.methods import unit_walks
+from refprune.arrays import solve
+from refprune.methods import partition_path, unit_walks
 from tests.methods.checks import (
     EPS,
     certify_units,
@@ -268,3 +269,24 @@ def test_rows_of_one_layout_walk_together():
         rp.obs(layer, rp.Blocks(4, sparsity=0.5))
         rp.obs(layer, rp.Groups(sparsity=0.5, axis=1))
     assert calls == [(5, 1, 8), (1, 5, 8)]
+
+
+def test_groups_of_one_column_in_a_row_cost_no_solve(monkeypatch):
+    """After unstructured pruning every row lacks other columns; most groups still have one column in each row."""
+    solved = []
+
+    def counted(A, b):
+        solved.append(len(A))
+        return solve(A, b)
+
+    monkeypatch.setattr(partition_path, "solve", counted)
+    rng = np.random.default_rng(41)
+    prior = np.eye(4, 6) == 0
+    W, G = np.where(prior, rng.normal(size=(4, 6)), 0), spd(rng, 6)
+    pattern = rp.Groups(keep=3, axis=1)
+    answer = rp.obs(rp.LayerProblem(W, G), pattern, mask=prior)
+    assert len(solved) <= 3 * 4  # one for each removal in each row, none for the costs of what stays
+    K = np.flatnonzero(prior)
+    hessian, labels = np.kron(np.eye(4), G)[np.ix_(K, K)], np.tile(np.arange(6), 4)[K]
+    _, order = definitions.obs_groups(W.ravel()[K], hessian, labels, 3)
+    assert answer.order.tolist() == order
