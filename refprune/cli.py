@@ -140,8 +140,9 @@ def _list(options):
     elif options.contract:
         print(_page(testing.contracts[options.contract]))
     else:
+        width = max(map(len, names)) + 2
         for name in names:
-            print(f"{name:<18}{testing.contracts[name].signature}")
+            print(f"{name:<{width}}{testing.contracts[name].signature}")
         print(
             "\nrefprune list CONTRACT shows what is promised and checked; --mistakes what each check kills."
         )
