@@ -130,6 +130,11 @@ def another_block_size(contract, problem, rng):
     }
 
 
+def another_damping(contract, problem, rng):
+    """The same layer with more damping: what was kept for its Gram is of no use."""
+    return {**problem, "damp": 2 * problem["damp"] + float(rng.choice([0.0625, 0.125, 0.25]))}
+
+
 def batch_split(contract, problem, rng):
     """The same samples in other batches and another order."""
     samples = np.concatenate(problem["batches"])

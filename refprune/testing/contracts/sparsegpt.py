@@ -58,6 +58,7 @@ MOVES = (
     transforms.another_count,
     transforms.another_hessian,
     transforms.another_block_size,
+    transforms.another_damping,
 )
 
 
