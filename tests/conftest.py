@@ -85,6 +85,14 @@ def pytest_configure(config):
     settings.load_profile("deep" if config.getoption("--deep") else "ci")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """In several processes a file stays in one of them, so that its fixtures are made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 def pytest_report_header(config):
     profile = "deep" if config.getoption("--deep") else "ci"
     versions = f"refprune {refprune.__version__}, numpy {np.__version__}, scipy {scipy.__version__}"
