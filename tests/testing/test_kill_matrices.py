@@ -1,0 +1,52 @@
+"""The kill matrices: every known mistake dies and none is named for another; what the documents show of all of them."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from refprune import testing
+
+NAMES = tuple(testing.contracts)
+RECORDED = json.loads((Path(__file__).parents[2] / "docs" / "contracts" / "kill_matrix.json").read_text())
+# Fewer cases where an answer takes long.
+SLOW = ("obs", "exact", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
+FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(
+    ("sparsegpt", "sparsegpt-nm", "alps"), 60
+)
+
+
+@cache
+def matrix(name):
+    return testing.kill_matrix(name, examples=FEW.get(name, 200))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(f"mistakes of {name}")) for name in NAMES]
+)
+def test_every_known_mistake_dies_and_is_named_by_no_other_name(name):
+    found = matrix(name)
+    assert found.survivors == []
+    assert not any(found.misnamed.values()), found.misnamed
+    assert 2 * sum(found.named.values()) >= len(found.named)
+
+
+def test_the_matrix_prints():
+    text = str(testing.kill_matrix("topk-mask", examples=30))
+    for mistake in testing.contracts["topk-mask"].mistakes:
+        assert mistake.name in text
+    assert f"{len(testing.contracts['topk-mask'].mistakes)} of" in text
+
+
+def test_the_recorded_matrices_name_most_mistakes():
+    assert set(RECORDED) == set(NAMES)
+    named = [found for matrix in RECORDED.values() for found in matrix["named"].values()]
+    assert sum(named) >= 0.8 * len(named)
+
+
+def test_every_check_kills_something():
+    """In the recorded matrices, which a test of the documents holds to the lists of mistakes and checks."""
+    listed = {spec.name for contract in testing.contracts.values() for spec in contract.checks}
+    counts = [row for matrix in RECORDED.values() for row in matrix["counts"].values()]
+    assert {check for row in counts for check in row if row[check]} == listed
