@@ -76,6 +76,14 @@ def condition(hessian) -> float:
     return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
 
 
+def dead_bound(view):
+    """How far rounding may move a kept weight of a dead input (rows, 1): as much as any weight of its row.
+
+    An inverse from eigenvectors has entries of about eps beside the dead diagonal.
+    """
+    return SOLVE * max(view.eps, view.store_eps) * np.abs(view.weight).max(axis=1, keepdims=True, initial=0.0)
+
+
 def is_singular(hessian, eps) -> bool:
     """True when Cholesky would fail or the reciprocal condition at unit diagonal is below ``d * eps``."""
     return condition(hessian) * hessian.shape[0] * eps > 1

@@ -55,6 +55,8 @@ def flags_of(contract, claims) -> tuple:
     named = [flag for flag in (*contract.flags, *half) if _eligible(contract, flag, shapes)]
     if "multiple_of" in claims.get("columns", {}):
         named = [flag for flag in named if flag != "NMRemainder"]
+    if claims.get("inplace"):  # what may be overwritten can be
+        named = [flag for flag in named if flag != "ReadOnly"]
     return (PLAIN, *named, PLAIN)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .answer import Unreadable
-from .bounds import BEYOND, PRODUCT, SOLVE
+from .bounds import BEYOND, SOLVE, dead_bound
 from .contract import Check, CheckSpec, failed, not_claimed, passed
 from .greedy_check import greedy
 from .greedy_view import require_order
@@ -180,11 +180,7 @@ def stationary(view, answer):
     value = answer.weight.reshape(view.weight.shape).astype(float)
     if view.expects == "beyond":
         return _no_worse_than_mask(view, value, pruned)
-    dead = (
-        ~pruned
-        & ~view.living
-        & (np.abs(value - view.weight) > PRODUCT * view.store_eps * np.abs(view.weight))
-    )
+    dead = ~pruned & ~view.living & (np.abs(value - view.weight) > dead_bound(view))
     if dead.any():
         row, column = np.argwhere(dead)[0]
         text = f"input {column} is dead and kept in row {row}: its weight {view.weight[row, column]:.6g}"

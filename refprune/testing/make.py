@@ -108,6 +108,19 @@ def hessian(rng, d, flag, dtype, greedy=True, exact=False):
     return matrix * scale[:, None] * scale[None, :]
 
 
+def faint(rng, weight, matrix, dtype):
+    """One input far below the others, and alive: its weights are as large as it is small.
+
+    It is alone, since solvers that know no scales, by eigenvalues for example, lose what it shares with others.
+    """
+    j, power = rng.integers(len(matrix)), 12 if dtype == np.float64 else 5
+    size = np.diagonal(matrix).mean()
+    matrix[j], matrix[:, j] = 0.0, 0.0
+    matrix[j, j] = size * 2.0 ** (-2 * power)
+    weight[:, j] *= 2.0**power
+    return weight, matrix
+
+
 def tied(rng, d):
     """Dyadic block-diagonal Hessian whose saliencies are equal in many places, randomly permuted."""
     kind = rng.integers(3)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .beside import beside
-from .bounds import SOLVE
+from .bounds import SOLVE, dead_bound
 from .contract import Check, CheckSpec, failed, not_claimed, passed, undecided
 from .greedy_view import require_order
 from .sweep import rounding
@@ -16,7 +16,7 @@ def swept(view, answer):
     """Kept weights are those that the sweep gives to the answer's mask: only one choice is right."""
     pruned = view.pruned(answer)
     value = answer.weight.reshape(view.weight.shape).astype(float)
-    dead = ~pruned & ~view.living & (np.abs(value - view.weight) > view.store_eps * np.abs(view.weight))
+    dead = ~pruned & ~view.living & (np.abs(value - view.weight) > dead_bound(view))
     if dead.any():
         row, column = np.argwhere(dead)[0]
         text = f"input {column} is dead and kept in row {row}: its weight {view.weight[row, column]:.6g}"
@@ -28,7 +28,7 @@ def swept(view, answer):
     if view.expects == "beyond" and (bounds > USELESS * run.size).any():
         return Check("", "not run", None, None, view.reason)
     bounds = bounds + np.finfo(view.dtype).tiny
-    error = np.abs(value - run.weight) * view.sweep.scale
+    error = np.abs(value - run.weight) * view.sweep.scale * view.living
     row = int(np.argmax(error.max(axis=1) / bounds))
     worst = float(error[row].max())
     if worst > bounds[row]:

@@ -107,6 +107,8 @@ def arrays(flag, shape, rng, dtype, greedy=True):
         w = abs(make.opposite(rng, w, h))  # equal weights on equal inputs
     if flag == "NearTie":
         w = make.near_tie(rng, w, 1 / np.diagonal(np.linalg.inv(h)), dtype)
+    if flag == "FaintInput":
+        w, h = make.faint(rng, w, h, dtype)
     w, h = w.astype(dtype), h.astype(dtype)
     if flag in ("NaN", "Inf", "Empty", "WrongShape"):
         spoil_weight = flag == "Empty" or rng.random() < 0.5

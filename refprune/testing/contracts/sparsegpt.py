@@ -215,7 +215,7 @@ CONTRACT = Contract(
         *form.of(_reference, ("weight", "mask"), lambda *a: _reference(*a)[1].all(), layer_objective, costs),
     ),
     view=sweep_build.SweepView,
-    flags=(*build.LAYER, *build.COUNTS, "DampedSingular", "DampedDeadInput"),
+    flags=(*build.LAYER, *build.COUNTS, "DampedSingular", "DampedDeadInput", "FaintInput"),
     shapes=(
         (1, 6),
         (1, 9),
@@ -227,7 +227,7 @@ CONTRACT = Contract(
         (2, 24),
         (4, 12),
         (2, 45),
-        (33, 5),
+        (70, 5),
         (2, 140),
     ),
     build=sweep_build.layer,

@@ -143,7 +143,7 @@ CONTRACT = Contract(
         *form.of(_reference, ("weight", "mask"), lambda *a: _reference(*a)[1].all(), layer_objective, costs),
     ),
     view=sweep_build.GroupedSweepView,
-    flags=(*build.LAYER, *build.GROUPS, "DampedSingular", "DampedDeadInput"),
+    flags=(*build.LAYER, *build.GROUPS, "DampedSingular", "DampedDeadInput", "FaintInput"),
     shapes=(
         (1, 8),
         (1, 12),
@@ -155,7 +155,7 @@ CONTRACT = Contract(
         (4, 12),
         (2, 24),
         (3, 7),
-        (33, 4),
+        (70, 4),
         (2, 140),
     ),
     build=sweep_build.grouped_layer,

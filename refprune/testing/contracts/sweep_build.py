@@ -182,7 +182,7 @@ def _block_size(rng, columns, flag):
     if flag in ONE_BLOCK:
         return int(rng.choice([columns, columns + 1, 128]))
     if flag == "WiderThanBlock":
-        return int(rng.choice([128, 100, 33, 6]))
+        return int(rng.choice([columns - 1, columns, 200, 128, 100, 33, 6]))
     return int(rng.choice([1, 2, 3, 4, 5, 6, 8, max(columns - 1, 1), columns, 128]))
 
 
@@ -190,7 +190,14 @@ def layer(flag, shape, rng, dtype):
     """weight, gram, sparsity, block_size, damp."""
     w, g, damp = _arrays(flag, shape, rng, dtype)
     width = _block_size(rng, shape[1], flag)
-    share = make.sparsity(rng, shape[0] * min(width, shape[1]), flag)
+    total = shape[0] * min(width, shape[1])
+    share = make.sparsity(rng, total, flag)
+    if flag == "K1" and total > 1 and rng.random() < 0.5:
+        share = 1 - 1 / total  # all but one
+    if not flag and rng.random() < 0.5:
+        share = round(float(rng.uniform(0.05, 0.95)), 3)
+    if flag == "ZeroWeight" and shape[1] > 2 and rng.random() < 0.7:
+        w, width, share = _late_zeros(w), (shape[1] + 1) // 2, 0.25
     problem = {"weight": w, "gram": g, "sparsity": share, "block_size": width, "damp": damp}
     if flag == "DeadInput" and rng.random() < 0.5:
         dead = int((np.diagonal(g) == 0).sum())
@@ -198,10 +205,22 @@ def layer(flag, shape, rng, dtype):
     return {**problem, **_wrong(rng, flag, {"sparsity": -0.25, "block_size": 0, "damp": -0.01})}
 
 
+def _late_zeros(weight):
+    """All zeros in the second half of the columns, more than a quarter of it; what is pruned before moves them."""
+    late, first = weight.copy(), (weight.shape[1] + 1) // 2
+    late[late == 0] = 0.75
+    late[:, first::2] = 0
+    return late
+
+
 def grouped_layer(flag, shape, rng, dtype):
     """weight, gram, n, m, block_size, damp."""
     w, g, damp = _arrays(flag, shape, rng, dtype)
     n, m = make.nm(rng, shape[1], flag)
+    if flag == "NMRemainder":  # the weights fill groups, the rows do not
+        straddling = [k for k in range(2, shape[1]) if shape[1] % k and shape[0] * shape[1] % k == 0]
+        m = int(rng.choice(straddling)) if straddling else m
+        n = min(n, m)
     problem = {"weight": w, "gram": g, "n": n, "m": m}
     problem |= {"block_size": _block_size(rng, shape[1], flag), "damp": damp}
     return {**problem, **_wrong(rng, flag, {"n": m + 1, "block_size": 0, "damp": -0.01})}
