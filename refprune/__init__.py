@@ -12,7 +12,7 @@ from refprune import datasets, interop
 from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inverse, gauss_newton
 
 # methods: problem and pattern in, answer out
-from refprune.methods import alps, magnitude, obd, obs, optimal_weights, sparsegpt, wanda
+from refprune.methods import alps, iobs, magnitude, obd, obs, optimal_weights, sparsegpt, wanda
 
 # networks: layers, what is built of them, and what is done with it
 from refprune.network import (
@@ -98,6 +98,7 @@ __all__ = [
     "fisher_inverse",
     "gauss_newton",
     "interop",
+    "iobs",
     "load",
     "magnitude",
     "mlp",

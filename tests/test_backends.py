@@ -5,6 +5,8 @@ NumPy in float64 is the yardstick. The stand-in behaves as CuPy does where NumPy
 OBS and the definitions write in place by index arrays, which array-api-strict refuses.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -17,7 +19,7 @@ from refprune.arrays import dtype_name
 from tests.methods.problems import condition, spd, with_dead
 from tests.stand_in import xp as stand_in
 
-METHODS = ("alps", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
+METHODS = ("alps", "iobs", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
 PATTERNS = {
     "Unstructured": rp.Unstructured(sparsity=0.5),
@@ -146,6 +148,35 @@ def test_alps(cupy_like, pattern):
     answer = rp.alps(layer(cupy_like, weight), pattern, damp=0.25, mask=cupy_like.asarray(PRIOR))
     same(cupy_like, answer, weight, expected)
     assert [step.changed for step in answer.trace] == [step.changed for step in expected.trace]
+
+
+@pytest.mark.parametrize("selection", ["topk", "saliency", "obs", "exact", "random"])
+@pytest.mark.parametrize("project", ["H", "euclid"])
+def test_iobs(cupy_like, selection, project):
+    """On a quadratic, with blocks from a sample, on least squares and on a layer."""
+    draw = np.random.default_rng(106)
+    H, A = spd(draw, 8).astype("float32").astype(float), draw.integers(-4, 5, size=(12, 8)).astype(float)
+    blocks = (W[1], H[:5, :5].copy(), H[5:, 5:].copy())
+    for make, arrays, hessian, start, drawn in (
+        (rp.Quadratic, (H, W[0], W[1]), H, W[2], ()),
+        (rp.Quadratic, (H, W[0], W[1]), H, W[2], blocks),
+        (rp.LeastSquares, (A, A @ W[0] + 1), A.T @ A, W[2], ()),
+        (rp.LayerProblem, (W[:2], G), G, W[1:], ()),
+    ):
+        answers = []
+        for asarray in (cupy_like.asarray, np.asarray):
+            gradient, *curvature = map(asarray, drawn) if drawn else (None,)
+            sample = (lambda theta, rng, g=gradient, c=tuple(curvature): (g, c)) if drawn else None
+            answers.append(rp.iobs(make(*map(asarray, arrays)), 4, asarray(start), selection, project, steps=2,
+                                   damp=0.125, rng=np.random.default_rng(0), sample=sample))  # fmt: skip
+        answer, expected = answers
+        same(cupy_like, answer, start, replace(expected, objective=None, order=None), hessian)
+        if selection == "obs":
+            assert_array_equal(cupy_like.numpy(answer.order), expected.order)
+        size = np.abs(np.array(expected.trace)).max()
+        assert_allclose(
+            answer.trace, expected.trace, rtol=0, atol=1e3 * cupy_like.eps * condition(hessian) * size
+        )
 
 
 def convolution():

@@ -25,6 +25,7 @@ from refprune.definitions.conjugate_gradient import conjugate_gradient
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
 from refprune.definitions.fisher_inverse import fisher_inverse
 from refprune.definitions.gram_conv import gram_conv
+from refprune.definitions.iobs import iobs, iobs_step
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
@@ -46,6 +47,8 @@ __all__ = [
     "finite_differences",
     "fisher_inverse",
     "gram_conv",
+    "iobs",
+    "iobs_step",
     "losses",
     "magnitude",
     "nm_mask",
