@@ -12,7 +12,19 @@ from refprune import datasets, interop
 from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inverse, gauss_newton
 
 # methods: problem and pattern in, answer out
-from refprune.methods import alps, iobs, magnitude, obd, obs, optimal_weights, sparsegpt, wanda
+from refprune.methods import (
+    alps,
+    cosamp,
+    htp,
+    iht,
+    iobs,
+    magnitude,
+    obd,
+    obs,
+    optimal_weights,
+    sparsegpt,
+    wanda,
+)
 
 # networks: layers, what is built of them, and what is done with it
 from refprune.network import (
@@ -93,10 +105,13 @@ __all__ = [
     "alps",
     "cnn",
     "conjugate_gradient",
+    "cosamp",
     "datasets",
     "empirical_fisher",
     "fisher_inverse",
     "gauss_newton",
+    "htp",
+    "iht",
     "interop",
     "iobs",
     "load",

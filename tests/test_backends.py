@@ -5,6 +5,7 @@ NumPy in float64 is the yardstick. The stand-in behaves as CuPy does where NumPy
 OBS and the definitions write in place by index arrays, which array-api-strict refuses.
 """
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,19 @@ from refprune.arrays import dtype_name
 from tests.methods.problems import condition, spd, with_dead
 from tests.stand_in import xp as stand_in
 
-METHODS = ("alps", "iobs", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
+METHODS = (
+    "alps",
+    "cosamp",
+    "htp",
+    "iht",
+    "iobs",
+    "magnitude",
+    "obd",
+    "obs",
+    "optimal_weights",
+    "sparsegpt",
+    "wanda",
+)
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
 PATTERNS = {
     "Unstructured": rp.Unstructured(sparsity=0.5),
@@ -96,6 +109,23 @@ def test_one_shot_methods_with_a_prior_mask(backend, name):
     for pattern in (rp.Unstructured(keep=2, scope="row"), rp.NM(1, 4), PATTERNS["columns"]):
         answer = getattr(rp, name)(layer(backend, weight), pattern, mask=mask)
         same(backend, answer, weight, getattr(rp, name)(rp.LayerProblem(weight, G), pattern, mask=PRIOR))
+
+
+@pytest.mark.parametrize("name", ["iht", "htp", "cosamp"])
+def test_sparse_recovery(cupy_like, name):
+    """A planted signal without noise, and a layer with dead inputs; milder ones for gradient steps."""
+    rng = np.random.default_rng(104)
+    A = rng.normal(size=(24, 32)).astype("float32").astype(float)
+    signal = np.where(np.arange(32) % 11 == 3, 2.0 + np.arange(32) / 32, 0)
+    method = functools.partial(getattr(rp, name), tol=0)  # as far as rounding lets it
+    answer = method(rp.LeastSquares(cupy_like.asarray(A), cupy_like.asarray(A @ signal)), 3)
+    same(cupy_like, answer, signal, rp.Pruned(signal, signal != 0), A[:, signal != 0].T @ A[:, signal != 0])
+    assert answer.trace[-1].reason == "converged"
+    if name != "iht":
+        same(cupy_like, method(layer(cupy_like), 5), W, method(rp.LayerProblem(W, G), 5))
+    else:
+        near = G / 64 + np.where(G.any(axis=0), np.eye(8), 0) * 8
+        same(cupy_like, method(layer(cupy_like, W, near), 5), W, method(rp.LayerProblem(W, near), 5), near)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)

@@ -1,6 +1,9 @@
 """The methods: the efficient forms, each held to its definition by tests."""
 
 from refprune.methods.alps import alps
+from refprune.methods.cosamp import cosamp
+from refprune.methods.htp import htp
+from refprune.methods.iht import iht
 from refprune.methods.iobs import iobs
 from refprune.methods.magnitude import magnitude
 from refprune.methods.obd import obd
@@ -9,4 +12,16 @@ from refprune.methods.optimal_weights import optimal_weights
 from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.wanda import wanda
 
-__all__ = ["alps", "iobs", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda"]
+__all__ = [
+    "alps",
+    "cosamp",
+    "htp",
+    "iht",
+    "iobs",
+    "magnitude",
+    "obd",
+    "obs",
+    "optimal_weights",
+    "sparsegpt",
+    "wanda",
+]
