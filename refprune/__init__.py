@@ -11,6 +11,9 @@ from refprune import datasets, interop
 # curvature: matrices and solvers beside the methods of networks and objectives
 from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inverse, gauss_newton
 
+# whole networks, unit by unit
+from refprune.ispasp_network import ispasp_network
+
 # methods: problem and pattern in, answer out
 from refprune.methods import (
     alps,
@@ -18,6 +21,7 @@ from refprune.methods import (
     htp,
     iht,
     iobs,
+    ispasp,
     magnitude,
     obd,
     obs,
@@ -114,6 +118,8 @@ __all__ = [
     "iht",
     "interop",
     "iobs",
+    "ispasp",
+    "ispasp_network",
     "load",
     "magnitude",
     "mlp",

@@ -26,6 +26,7 @@ METHODS = (
     "htp",
     "iht",
     "iobs",
+    "ispasp",
     "magnitude",
     "obd",
     "obs",
@@ -60,6 +61,7 @@ def test_this_file_knows_every_public_name():
         "interop",
         "datasets",
         "PrunedNetwork",
+        "ispasp_network",
         "prune",
         "shrink",
     }  # their tests have backends
@@ -178,6 +180,26 @@ def test_alps(cupy_like, pattern):
     answer = rp.alps(layer(cupy_like, weight), pattern, damp=0.25, mask=cupy_like.asarray(PRIOR))
     same(cupy_like, answer, weight, expected)
     assert [step.changed for step in answer.trace] == [step.changed for step in expected.trace]
+
+
+@pytest.mark.parametrize("importance", ["signed", "absolute"])
+def test_ispasp(backend, importance):
+    """On array-api-strict too, but for the refit. Whole numbers: the same units whatever the dtype."""
+    draw = np.random.default_rng(104)
+    hidden, weight = (draw.integers(-9, 10, size=shape).astype(float) for shape in ((8, 6), (3, 8)))
+    images, kernels = (draw.integers(-9, 10, size=s).astype(float) for s in ((2, 8, 3, 4), (3, 8, 2, 2)))
+    for given, w, window in ((hidden, weight, {}), (images, kernels, {"stride": 2, "padding": 1})):
+        expected = rp.ispasp(given, w, 3, importance, **window)
+        answer = rp.ispasp(backend.asarray(given), backend.asarray(w), 3, importance, **window)
+        same(backend, answer, w, expected)
+        assert [step.size for step in answer.trace] == [step.size for step in expected.trace]
+
+
+def test_ispasp_with_a_refit(cupy_like):
+    hidden = np.maximum(np.random.default_rng(105).normal(size=(8, 40)), 0).astype("float32").astype(float)
+    expected = rp.ispasp(hidden, W, 3, refit=True)
+    answer = rp.ispasp(cupy_like.asarray(hidden), cupy_like.asarray(W), 3, refit=True)
+    same(cupy_like, answer, W, expected, hidden @ hidden.T)
 
 
 @pytest.mark.parametrize("selection", ["topk", "saliency", "obs", "exact", "random"])

@@ -29,6 +29,7 @@ from refprune.definitions.gram_conv import gram_conv
 from refprune.definitions.htp import htp
 from refprune.definitions.iht import iht, iht_step
 from refprune.definitions.iobs import iobs, iobs_step
+from refprune.definitions.ispasp import ispasp
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
@@ -57,6 +58,7 @@ __all__ = [
     "iht_step",
     "iobs",
     "iobs_step",
+    "ispasp",
     "losses",
     "magnitude",
     "nm_mask",

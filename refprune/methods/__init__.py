@@ -5,6 +5,7 @@ from refprune.methods.cosamp import cosamp
 from refprune.methods.htp import htp
 from refprune.methods.iht import iht
 from refprune.methods.iobs import iobs
+from refprune.methods.ispasp import ispasp
 from refprune.methods.magnitude import magnitude
 from refprune.methods.obd import obd
 from refprune.methods.obs import obs
@@ -18,6 +19,7 @@ __all__ = [
     "htp",
     "iht",
     "iobs",
+    "ispasp",
     "magnitude",
     "obd",
     "obs",
