@@ -20,6 +20,7 @@ from refprune.arrays import (
     astype,
     cast,
     diagonal,
+    dtype_name,
     eps,
     from_numpy,
     full,
@@ -31,7 +32,7 @@ from refprune.arrays import (
     swap,
 )
 from refprune.methods.starting import starting_point
-from refprune.methods.system import floating
+from refprune.methods.system import exponent, floating
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
@@ -106,7 +107,7 @@ class View:
             value, gradient = float(f.value(w)), f.gradient(w)
         if not (isfinite(value) and bool(namespace(gradient).all(namespace(gradient).isfinite(gradient)))):
             raise np.linalg.LinAlgError(
-                "need a value and a gradient that are finite; got others: the steps are too long"
+                f"need a value and a gradient in the range of {dtype_name(w.dtype)}; got others (is a step too long?)"
             )
         return value, gradient
 
@@ -170,7 +171,7 @@ class View:
         weight = astype(cut(w, kept), given.dtype)
         if self.dead is not None:
             weight = xp.where(xp.logical_and(kept, self.dead), given, weight)
-        value = float(self.objective.value(weight))
+        value, _ = self.at(weight)
         return Pruned(xp.reshape(weight, self.shape), xp.reshape(kept, self.shape), value, trace=tuple(trace))
 
 
@@ -254,10 +255,12 @@ def count(mask):
 
 
 def dot(a, b):
-    """The inner product, a float."""
-    return float(namespace(a, b).sum(a * b))
+    """The inner product, a float. Powers of two are taken out first, so no product of entries leaves the range."""
+    i, j = exponent(a), exponent(b)
+    return float(namespace(a, b).sum((a * 2.0**-i) * (b * 2.0**-j))) * 2.0**i * 2.0**j
 
 
 def norm(a):
     """The Euclidean norm, a float."""
-    return dot(a, a) ** 0.5
+    i = exponent(a)
+    return dot(a * 2.0**-i, a * 2.0**-i) ** 0.5 * 2.0**i

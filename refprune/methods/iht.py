@@ -19,6 +19,7 @@ iterative hard thresholding, (13) and (14), there with halving by 2 * 0.99.
 from refprune.arrays import Array, integer, namespace, nonnegative
 from refprune.methods.hard_thresholding import View, count, cut, dot, norm, reciprocal, step_rule, view
 from refprune.methods.starting import gradient_factor
+from refprune.methods.system import exponent
 from refprune.pruned import Pruned
 
 MARGIN = 0.01  # how far below the inverse curvature a step that changes the support must stay
@@ -135,6 +136,7 @@ def iht(
 def line_search(seen: View, w: Array, gradient: Array, mask: Array) -> float:
     """The step ``|g|^2 / g^T H g`` along the gradient on `mask`; 1/L where that curvature is not positive."""
     g = cut(gradient, mask)
+    g = g * 2.0 ** -exponent(g)  # so that no product leaves the range
     curvature = seen.curvature(w, g)
     return dot(g, g) / curvature if curvature > 0 else reciprocal(seen.lipschitz(w))
 

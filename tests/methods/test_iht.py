@@ -261,10 +261,28 @@ def test_narrow_floats(dtype):
     assert_allclose(answer.weight, signal, atol=40 * float(np.finfo(dtype).eps) * np.abs(signal).max())
 
 
+@pytest.mark.parametrize("name", ["iht", "htp", "cosamp"])
+@pytest.mark.parametrize(
+    ("dtype", "power"), [("float32", 60), ("float32", -60), ("float64", 300), ("float64", -300)]
+)
+def test_units_at_the_edge_of_the_range_change_no_bit(name, dtype, power):
+    """No square of the design or of a gradient is in the range."""
+    A, signal = planted(17, 24, 32, 2)
+    A, y = A.astype(dtype), (A @ signal).astype(dtype)
+    answer = getattr(rp, name)(rp.LeastSquares(A * np.array(2.0**power, dtype), y), 2)
+    expected = getattr(rp, name)(rp.LeastSquares(A, y), 2)
+    assert expected.trace[-1].reason == "converged"
+    assert_array_equal(answer.mask, expected.mask)
+    assert_array_equal(answer.weight * np.array(2.0**power, dtype), expected.weight)
+
+
 def test_a_step_that_is_too_long_is_an_error_once_it_is_out_of_range():
     problem, _, _ = noisy(14)
     d = problem.design.shape[1]
-    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(np.linalg.LinAlgError, match="too long"):
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(np.linalg.LinAlgError, match="is a step too long"),
+    ):
         rp.iht(problem, d, step=100 / largest(problem), max_iter=10_000)
 
 
