@@ -10,7 +10,7 @@ on the left-looking form of `refprune.methods.removal`; where H cannot change it
 never formed, since its rows share the Gram.
 Ties: the lowest flat index is pruned first (of sets: the first in dictionary order); dead inputs before all others.
 Cost: d^3 for each H that is inverted, and d^2 for each step; the rule "obs" at most d^3, "exact" 2^d.
-Source: Wu, Modoranu, Safaryan, Kuznedelev, Alistarh 2024, The Iterative Optimal Brain Surgeon, algorithm 1.
+Source: Wu, Modoranu, Safaryan, Kuznedelev, Alistarh 2024, The Iterative Optimal Brain Surgeon (arXiv 2408.17163).
 """
 
 from collections.abc import Callable
@@ -22,8 +22,6 @@ import numpy as np
 from refprune.arrays import (
     Array,
     astype,
-    cast,
-    diagonal,
     from_numpy,
     integer,
     namespace,
@@ -152,8 +150,9 @@ def iobs(
     The Hessian of a network is seldom positive definite; a Gauss-Newton or Fisher matrix plus a multiple of the
     identity from `sample` is. Blocks have a mean each for `damp`, as the Grams of a grouped convolution have.
 
-    Source: Wu et al. 2024, section 3 (the steps) and theorem 1 (the rates). Their synthetic experiment takes
-    ``2/n X^T (X w - y)`` with ``H = X^T X``: that is ``loss_scale="mse-mean"``.
+    Source: Wu et al. 2024, whose rates these are; `tests/methods/test_iobs_theory.py` derives and holds them. The code
+    of their synthetic experiment takes the gradient ``2/n X^T (X w - y)`` and ``H = X^T X``: steps of 2/n of Newton's
+    length, here ``loss_scale="mse-mean"``. Its OBS rule ranks theta_t; here it ranks theta+, the model's minimiser.
 
     Examples
     --------
@@ -181,8 +180,7 @@ def iobs(
     for _ in range(steps):
         gradient, curvature = _given(objective, theta, rng, sample, model is None)
         gradient = real("gradient", gradient, shape=theta.shape) * factor
-        theta, gradient = cast(theta, gradient)
-        if curvature is not None:
+        if model is None:
             model = newton_model(curvature, theta, damp)
         here = model.at(theta, gradient)
         gone = _removed(here, theta.shape[0] - keep, selection, rng)
@@ -251,8 +249,8 @@ def _removed(model, count, selection, rng):
     elif selection == "exact":
         living = model.living[_cheapest(model, left)]
     else:
-        newton = model.newton[from_numpy(model.living, model.newton)]
-        scores = abs(newton) if selection == "topk" else _saliencies(model)
+        newton = _scaled(model)
+        scores = abs(newton) if selection == "topk" else newton * newton / model.inverse_diagonal()
         living = model.living[to_numpy(smallest(scores, left))]
     return np.concatenate([dead, living])
 
@@ -261,11 +259,6 @@ def _scaled(model):
     """The Newton point at the living weights over its power of two, so that squares are in range."""
     newton = model.newton[from_numpy(model.living, model.newton)]
     return newton * 2.0**-model.view.weight_exponent
-
-
-def _saliencies(model):
-    """``theta+_p^2 / [(H + D)^-1]_pp`` of the living weights, scaled."""
-    return _scaled(model) ** 2 / diagonal(model.inverse())
 
 
 def _cheapest(model, count):

@@ -12,6 +12,7 @@ import numpy as np
 
 from refprune.arrays import (
     astype,
+    cast,
     concat,
     diagonal,
     dtype_name,
@@ -48,13 +49,14 @@ class NewtonModel:
         return len(self.living) + len(self.dead)
 
     def at(self, theta, gradient):
-        """This model around another `theta` (d,), with the `gradient` (d,) there, both in one precision.
+        """This model around another `theta` (d,), with the `gradient` (d,) there.
 
         Raises
         ------
         numpy.linalg.LinAlgError
             A dead input has a nonzero gradient: the model has no minimum.
         """
+        theta, gradient, _ = cast(theta, gradient, self.view.weight)
         xp, b = namespace(theta, gradient), self.view.hessian_exponent
         if bool(xp.any(gradient[from_numpy(self.dead, theta)] != 0)):
             raise np.linalg.LinAlgError(
@@ -108,6 +110,14 @@ class NewtonModel:
                 full[from_numpy(at[:, None], like), from_numpy(at, like)] = C
         return full
 
+    def inverse_diagonal(self):
+        """The diagonal of the inverse of H + D over the living weights, (m,), scaled."""
+        full = 0 * self.view.weight
+        for part, C in zip(self.view.parts, self.inverses, strict=True):
+            rows, columns = slice(part.first, part.first + part.count), from_numpy(part.living, full)
+            full[rows, columns] = diagonal(C)[None, :]
+        return self._flat(full)[from_numpy(self.living, full)]
+
     def _rows(self, flat):
         """The vector (d,) as the rows of `view`, filled up with zeros."""
         xp, (rows, columns) = namespace(flat), self.view.shape
@@ -133,24 +143,18 @@ def newton_model(curvature, theta, damp):
     d, xp = theta.shape[0], namespace(theta)
     if isinstance(curvature, LayerProblem):
         zeros = xp.zeros((curvature.rows, curvature.columns), dtype=theta.dtype)
-        view = system(LayerProblem(zeros, _as(curvature.gram, theta)), damp)
+        view = system(LayerProblem(zeros, curvature.gram), damp)
     elif isinstance(curvature, tuple):
         stack = _stack(curvature, theta)
-        view = system(LayerProblem(xp.zeros(stack.shape[:2], dtype=theta.dtype), stack), damp)
+        view = system(LayerProblem(xp.zeros(stack.shape[:2], dtype=stack.dtype), stack), damp)
     else:
-        view = system(Quadratic(_as(curvature, theta), xp.zeros((d,), dtype=theta.dtype)), damp)
+        view = system(Quadratic(curvature, xp.zeros((d,), dtype=theta.dtype)), damp)
     living = np.zeros(view.shape, dtype=bool)
     for part in view.parts:
         living[part.first : part.first + part.count, part.living] = True
     living = np.flatnonzero(living.reshape(-1)[:d])
     inverses = tuple(part.inverse() for part in view.parts)
     return NewtonModel(view, inverses, living, np.setdiff1d(np.arange(d), living))
-
-
-def _as(array, theta):
-    """`array` in the dtype of `theta`, which is as wide as any here."""
-    namespace(array, theta)
-    return astype(array, precision(array, theta)) if array.dtype != theta.dtype else array
 
 
 def _stack(blocks, theta):
@@ -164,9 +168,9 @@ def _stack(blocks, theta):
             f"need blocks of one size, but for a smaller last one, for {d} weights; got sizes {sizes}"
         )
     xp, size = namespace(theta, *blocks), sizes[0]
-    stack = xp.zeros((len(sizes), size, size), dtype=theta.dtype)
+    stack = xp.zeros((len(sizes), size, size), dtype=precision(theta, *blocks))
     for i, block in enumerate(blocks):
-        stack[i, : sizes[i], : sizes[i]] = _as(block, theta)
+        stack[i, : sizes[i], : sizes[i]] = astype(block, stack.dtype)
     if bool(xp.any(diagonal(stack) < 0)):
         raise np.linalg.LinAlgError(
             "need positive semidefinite blocks of the curvature; got a negative diagonal entry"

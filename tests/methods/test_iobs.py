@@ -1,5 +1,8 @@
 """I-OBS against its definition, by certificate, at exact cases, on every kind of objective, and its errors."""
 
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -94,6 +97,18 @@ def test_ties_go_to_the_lowest_index():
         assert_array_equal(rp.iobs(problem, 2, selection=selection).mask, [False, False, True, True])
 
 
+def test_all_supports_are_tried_some_at_a_time(monkeypatch):
+    """The first of equal sets wins, whatever the batch that it is in."""
+    for seed in range(30):
+        H, theta, g, keep, _ = drawn(seed)
+        for problem in (rp.Quadratic(H, theta, g), rp.Quadratic(np.eye(6), np.sign(np.arange(6) - 2.5))):
+            keep = min(keep, 3)
+            expected = rp.iobs(problem, keep, selection="exact")
+            with monkeypatch.context() as patch:
+                patch.setattr(sys.modules["refprune.methods.iobs"], "BATCH", 3)
+                assert_array_equal(rp.iobs(problem, keep, selection="exact").mask, expected.mask)
+
+
 def test_least_squares_and_its_quadratic_are_one():
     for seed in range(20):
         rng = np.random.default_rng([9, seed])
@@ -134,6 +149,18 @@ def test_layers_are_quadratics_whose_hessian_is_never_formed(selection):
             assert_allclose(answer.weight.ravel(), weight, rtol=0, atol=1e-10)  # cond 30 and damping
             assert answer.weight.shape == answer.mask.shape == W.shape
             assert answer.objective == float(layer.objective(answer.weight))
+
+
+@pytest.mark.parametrize("selection", ["topk", "saliency", "obs"])
+def test_a_layer_takes_no_more_memory_than_its_rows(selection):
+    """Its Hessian would have 32 MiB, 2048 x 2048."""
+    rng = np.random.default_rng(18)
+    layer = rp.LayerProblem(rng.normal(size=(64, 32)), spd(rng, 32))
+    tracemalloc.start()
+    rp.iobs(layer, 1900, rng.normal(size=2048), selection)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
 def test_convolutions_keep_their_shape():
@@ -203,19 +230,32 @@ def test_the_answer_has_the_dtype_of_the_start(dtype):
 
 
 def test_scales_of_weights_and_losses_do_not_matter():
-    """Powers of two change no bit; squares of 2^-600 and 2^600 are beyond float64."""
+    """Powers of two change no bit; squares of 2^-600 are beyond float64."""
     H, theta, g, _, _ = drawn(8)
     keep = len(theta) // 2
     for selection in SELECTIONS:
         for project in ("H", "euclid"):
             answer = rp.iobs(rp.Quadratic(H, theta, g), keep, selection=selection, project=project)
-            for a, b in ((-60, 0), (60, 0), (0, 80), (-30, -80), (-400, 40), (450, -100)):
+            for a, b in ((-60, 0), (60, 0), (0, 80), (-30, -80), (-600, 40), (450, -100)):
                 with np.errstate(over="ignore"):
                     scaled = rp.iobs(
                         rp.Quadratic(H * 2.0**b, theta * 2.0**a, g * 2.0 ** (a + b)),
                         keep, selection=selection, project=project,
                     )  # fmt: skip
                 assert_array_equal(scaled.weight, answer.weight * 2.0**a)
+
+
+def test_a_point_far_smaller_than_its_step_and_far_larger():
+    H, g = spd(np.random.default_rng(19), 6), np.random.default_rng(20).normal(size=6)
+    for selection in SELECTIONS:
+        none = rp.iobs(rp.Quadratic(H, np.zeros(6), g), 3, selection=selection)
+        tiny = rp.iobs(rp.Quadratic(H, np.full(6, 2.0**-600), g), 3, selection=selection)
+        assert_array_equal(tiny.weight, none.weight)
+        still = rp.iobs(rp.Quadratic(H, g), 3, selection=selection)
+        slow = rp.iobs(rp.Quadratic(H, g, np.full(6, 2.0**-600)), 3, selection=selection)
+        assert_array_equal(slow.weight, still.weight)
+        small = rp.iobs(rp.Quadratic(H, np.zeros(6), g * 2.0**-600), 3, selection=selection)
+        assert_array_equal(small.weight, none.weight * 2.0**-600)
 
 
 def test_weights_may_be_in_any_order():

@@ -64,6 +64,31 @@ def test_blocks_that_hold_dead_inputs():
             certify(H, theta, g, keep, answer, selection, "H")
 
 
+def test_every_step_draws_anew():
+    """On a quadratic too, whose own Hessian would stay."""
+    f, diagonals = rp.Quadratic(np.eye(3), np.zeros(3), np.ones(3)), iter([1.0, 2.0, 4.0])
+    answer = rp.iobs(f, 3, steps=3, sample=lambda w, rng: (np.ones(3), np.full(3, next(diagonals))))
+    assert_array_equal(answer.weight, np.full(3, -1.75))
+
+
+@pytest.mark.parametrize("form", ["matrix", "diagonal", "blocks"])
+def test_arrays_of_several_precisions_are_computed_in_the_widest(form):
+    """The gradient 1 + 2^-40 needs float64, and so does the curvature."""
+    a = 1 + 2.0**-40
+    wide = {"matrix": a * np.eye(2), "diagonal": np.full(2, a), "blocks": (np.array([[a]]), np.array([[a]]))}[
+        form
+    ]
+    f = rp.Quadratic(np.eye(2, dtype="float32"), np.zeros(2, dtype="float32"))
+    for project in ("H", "euclid"):
+        answer = rp.iobs(f, 2, project=project, sample=lambda w, rng: (np.ones(2) * a, wide))
+        assert answer.weight.dtype == "float32"
+        assert_array_equal(answer.weight, [-1.0, -1.0])
+        assert answer.trace[0].moved == pytest.approx(2**0.5, rel=1e-15)
+        narrow = rp.iobs(rp.Quadratic(np.eye(2), np.zeros(2)), 2, project=project,
+                         sample=lambda w, rng: (np.ones(2) * a, np.eye(2, dtype="float32")))  # fmt: skip
+        assert_array_equal(narrow.weight, [-a, -a])
+
+
 def test_random_supports_come_from_the_generator():
     H = drawn(6)[0]
     H, d = with_dead(H[np.ix_(np.diag(H) > 0, np.diag(H) > 0)], [0]), np.count_nonzero(np.diag(H)) + 1
@@ -93,6 +118,7 @@ def test_what_a_sample_returns_is_checked():
         ),
         (ValueError, r"got sizes \[2, 2\]", (g, (np.eye(2), np.eye(2)))),
         (ValueError, r"got sizes \[\]", (g, ())),
+        (ValueError, r"got sizes \[3, 0\]", (g, (np.eye(3), np.zeros((0, 0))))),
         (ValueError, r"need curvature\[0\] to be symmetric", (g, (np.tri(2), np.eye(1)))),
         (np.linalg.LinAlgError, "need positive semidefinite blocks", (g, (np.eye(2), -np.eye(1)))),
         (np.linalg.LinAlgError, r"need a positive definite gram\[0\]", (g, (np.ones((2, 2)), np.eye(1)))),

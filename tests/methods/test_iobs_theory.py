@@ -224,7 +224,10 @@ def curves(seed, scale, steps):
 
 
 def test_the_published_experiment_and_what_the_right_scale_does():
-    """749 steps of 2/n of Newton's length: 0.0502 +- 0.02 and 1.14 +- 0.5; with the right scale one step is enough."""
+    """749 steps of 2/n of Newton's length: 0.0502 +- 0.02 and 1.14 +- 0.5; with the right scale one step is enough.
+
+    Of 20 seeds: 0.0486 (standard deviation 0.0060) and 1.19 (0.27). Three are taken here.
+    """
     far, slow = np.mean([curves(seed, "mse-mean", 749) for seed in range(3)], axis=0)
     assert abs(far - 0.0502) <= 0.02
     assert abs(slow - 1.14) <= 0.5
