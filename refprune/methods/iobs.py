@@ -100,7 +100,7 @@ def iobs(
     project : {"H", "euclid"}
         The minimiser of the model with support Q, as above; or :math:`\theta^+` with zeros off Q.
     steps : int
-        How many steps. None is left out: the last point is the answer.
+        How many steps; all are taken, and the last point is the answer.
     damp : float
         ``damp * mean(diag H)`` over the living inputs is added to their diagonal, in all that is above.
     loss_scale : "mse-mean" or float, optional
@@ -150,9 +150,12 @@ def iobs(
     The Hessian of a network is seldom positive definite; a Gauss-Newton or Fisher matrix plus a multiple of the
     identity from `sample` is. Blocks have a mean each for `damp`, as the Grams of a grouped convolution have.
 
-    Source: Wu et al. 2024, whose rates these are; `tests/methods/test_iobs_theory.py` derives and holds them. The code
-    of their synthetic experiment takes the gradient ``2/n X^T (X w - y)`` and ``H = X^T X``: steps of 2/n of Newton's
-    length, here ``loss_scale="mse-mean"``. Its OBS rule ranks theta_t; here it ranks theta+, the model's minimiser.
+    Memory: a few arrays like H; for a layer, like its Gram and its weight.
+
+    Source: Wu et al. 2024 (steps and rates); `tests/methods/test_iobs_theory.py` holds the steps to the bounds above, on
+    300 generated problems. The code of the paper's synthetic experiment takes ``2/n X^T (X w - y)`` for the gradient
+    and ``X^T X`` for H: steps of 2/n of Newton's length, here ``loss_scale="mse-mean"``. Its OBS rule ranks theta_t;
+    here it ranks theta+, the minimiser of the model.
 
     Examples
     --------

@@ -243,6 +243,9 @@ def test_scales_of_weights_and_losses_do_not_matter():
                         keep, selection=selection, project=project,
                     )  # fmt: skip
                 assert_array_equal(scaled.weight, answer.weight * 2.0**a)
+                assert scaled.trace[0].moved == answer.trace[0].moved * 2.0**a
+                if a > -600:
+                    assert scaled.trace[0].loss == answer.trace[0].loss * 2.0 ** (2 * a + b)
 
 
 def test_a_point_far_smaller_than_its_step_and_far_larger():
