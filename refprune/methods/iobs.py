@@ -152,7 +152,7 @@ def iobs(
 
     Memory: a few arrays like H; for a layer, like its Gram and its weight.
 
-    Source: Wu et al. 2024 (steps and rates); `tests/methods/test_iobs_theory.py` holds the steps to the bounds above, on
+    Source: Wu et al. 2024 (steps and rates); `tests/methods/test_iobs_theory.py` holds it to the bounds above, on
     300 generated problems. The code of the paper's synthetic experiment takes ``2/n X^T (X w - y)`` for the gradient
     and ``X^T X`` for H: steps of 2/n of Newton's length, here ``loss_scale="mse-mean"``. Its OBS rule ranks theta_t;
     here it ranks theta+, the minimiser of the model.
