@@ -99,12 +99,13 @@ class View:
     def at(self, w):
         """The value (float) and the gradient (d,) at `w`; two products where the problem is least squares."""
         f = self.objective
-        if isinstance(f, LeastSquares):
-            A, y, w = cast(f.design, f.target, w)
-            residual = A @ w - y
-            value, gradient = dot(residual, residual) / 2, swap(A) @ residual
-        else:
-            value, gradient = float(f.value(w)), f.gradient(w)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
+            if isinstance(f, LeastSquares):
+                A, y, w = cast(f.design, f.target, w)
+                residual = A @ w - y
+                value, gradient = dot(residual, residual) / 2, swap(A) @ residual
+            else:
+                value, gradient = float(f.value(w)), f.gradient(w)
         if not (isfinite(value) and bool(namespace(gradient).all(namespace(gradient).isfinite(gradient)))):
             raise np.linalg.LinAlgError(
                 f"need a value and a gradient in the range of {dtype_name(w.dtype)}; got others (is a step too long?)"

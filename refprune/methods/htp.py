@@ -117,6 +117,8 @@ def htp(
         trace.append(seen.iteration(*point[:4], t, changed, reason))
         if reason not in ("", "cycle"):
             return seen.answer(point.w, point.kept, trace)
+        if n == max_iter:
+            break
         if reason == "cycle":
             careful, point, t = True, best, reciprocal(seen.lipschitz(best.w))
             continue

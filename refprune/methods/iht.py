@@ -16,6 +16,8 @@ Source: Blumensath and Davies 2009, Iterative hard thresholding for compressed s
 iterative hard thresholding, (13) and (14), there with halving by 2 * 0.99.
 """
 
+import numpy as np
+
 from refprune.arrays import Array, integer, namespace, nonnegative
 from refprune.methods.hard_thresholding import View, count, cut, dot, norm, reciprocal, step_rule, view
 from refprune.methods.starting import gradient_factor
@@ -148,7 +150,8 @@ def _step(seen, rule, w, value, g, kept, t, still, first):
     """
     xp = namespace(w)
     for _ in range(HALVINGS):
-        moved = w - t * g
+        with np.errstate(over="ignore"):  # `at` tells when a step leaves the range
+            moved = w - t * g
         top = seen.top(moved)
         changed = count(xp.logical_and(top, xp.logical_not(kept)))
         if still and changed == 0:

@@ -78,7 +78,8 @@ def _by_normal_equations(problem, w, kept):
     try:
         best = optimal_weights(wide, namespace(kept).reshape(kept, wide.weight.shape)).weight
     except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError(str(error).rpartition(";")[0]) from None  # damping is not offered here
+        said = str(error).partition("; damp=")[0].partition("; no damp")[0]  # damping is not offered here
+        raise np.linalg.LinAlgError(said) from None
     return namespace(best).reshape(best, w.shape)
 
 

@@ -252,6 +252,8 @@ def test_supports_that_cannot_be_solved_are_errors():
     with pytest.raises(np.linalg.LinAlgError, match="need a positive definite hessian") as caught:
         rp.htp(rp.Quadratic(np.ones((3, 3)), np.arange(3.0), np.ones(3)), 2)
     assert "damp" not in str(caught.value)
+    with pytest.raises(np.linalg.LinAlgError, match="got a negative diagonal entry"):
+        rp.htp(rp.Quadratic(np.array([1.0, -1.0]), np.ones(2)), 1)
     with pytest.raises(
         np.linalg.LinAlgError, match="need a minimum on the support that Newton's method finds"
     ):
@@ -299,6 +301,9 @@ def test_too_few_iterations_give_the_best_point():
     for most in range(4):
         answer = rp.htp(problem, keep, step=1.0, max_iter=most)
         assert answer.trace[-1].value == answer.objective == min(point.value for point in answer.trace)
+        assert (
+            len(answer.trace) <= most + 2
+        )  # the start, the iterations, and the best point where it is another
     assert rp.htp(problem, keep, max_iter=0).trace[-1].reason == "max_iter"
 
 

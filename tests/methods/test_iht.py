@@ -47,7 +47,7 @@ def test_the_definition_is_exact_on_fractions():
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
 def test_answers_are_stationary_and_values_never_rise(rule):
     converged = 0
-    for seed in range(40):
+    for seed in range(24):
         problem, keep, rng = noisy(1000 + seed)
         start, L = rng.normal(size=problem.design.shape[1]), largest(problem)
         answer = rp.iht(problem, keep, start, rule, max_iter=400)
@@ -62,7 +62,7 @@ def test_answers_are_stationary_and_values_never_rise(rule):
             assert keep == 0 or last.step == 0 or last.step >= (1 - 1e-9) * 0.99 / (2 * L)
             if rule == "lipschitz" and last.step:
                 assert_allclose(last.step, 1 / L, rtol=1e-12)
-    assert converged >= 20  # the rest are so ill-conditioned that 400 gradient steps are too few
+    assert converged >= 10  # the rest are so ill-conditioned that 400 gradient steps are too few
 
 
 def test_the_certificate_in_the_trace_is_the_one_that_can_be_computed_outside():
@@ -84,13 +84,13 @@ def test_planted_signals_are_recovered():
         A, signal = planted(seed)
         problem = rp.LeastSquares(A, A @ signal)
         for rule in found:
-            if rule == "lipschitz" and seed >= 20:
+            if rule == "lipschitz" and seed >= 12:
                 continue
             answer = rp.iht(problem, 10, step=rule)
             assert answer.trace[-1].reason == "converged"
             found[rule] += np.linalg.norm(answer.weight - signal) <= 1e-6 * np.linalg.norm(signal)
     assert found["normalized"] >= 99
-    assert 10 <= found["lipschitz"] <= 18  # of 20
+    assert 5 <= found["lipschitz"] <= 11  # of 12
 
 
 def published(seed, scale, steps):
@@ -104,7 +104,7 @@ def published(seed, scale, steps):
 
 def test_the_published_curve_and_what_the_right_scale_makes_of_it():
     """Published: 1.14 +- 0.26 after 749 steps, with a gradient 2/n times too short."""
-    distances = [published(seed, "mse-mean", 749) for seed in range(6)]
+    distances = [published(seed, "mse-mean", 749) for seed in range(4)]
     assert 0.64 <= np.mean(distances) <= 1.64
     assert published(0, 2 / 256, 749) == distances[0]
     assert published(0, None, 749) < 1e-6
@@ -125,7 +125,7 @@ def test_the_published_rate_of_step_one_over_l():
 
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
 def test_objectives_that_are_not_quadratic(rule):
-    for seed in range(60):
+    for seed in range(40):
         objective, best, few, rng = convex.planted(seed)
         d = len(best)
         keep, start = int(rng.integers(few, d + 1)), best + rng.normal(size=d)
@@ -185,6 +185,14 @@ def test_a_start_that_is_optimal_comes_back_bit_for_bit():
         assert len(answer.trace) == 1
     layer = rp.LayerProblem(np.array([[1.0, 0.0], [0.0, 2.0]]), spd(np.random.default_rng(9), 2))
     assert_array_equal(rp.iht(layer, 2).weight, layer.weight)
+
+
+def test_the_search_goes_along_the_largest_gradients_where_the_support_has_none():
+    """From (1, 0) with H = diag(4, 1) and the minimum (1, 3): t = 1 is halved, 1/L = 1/4 would stay."""
+    answer = rp.iht(rp.Quadratic(np.array([4.0, 1.0]), np.array([1.0, 3.0])), 1, np.array([1.0, 0.0]))
+    assert (answer.trace[0].step, answer.trace[0].changed, answer.trace[0].inside) == (0.5, 1, 0.0)
+    assert answer.trace[0].level == 3.0
+    assert_allclose(answer.weight, [0, 3], rtol=0, atol=1e-8)  # `tol` of the first gradient
 
 
 def test_the_lowest_index_goes_first_among_equals():
@@ -287,6 +295,8 @@ def test_a_step_that_is_too_long_is_an_error_once_it_is_out_of_range():
 
 
 def test_a_loss_without_curvature_has_no_minimum():
+    with pytest.raises(np.linalg.LinAlgError, match="need a value and a gradient in the range of float64"):
+        rp.iht(rp.Quadratic(np.array([1.0, -1.0, 2.0]), np.ones(3), np.full(3, 0.1)), 2)
     flat = rp.Quadratic(np.zeros(3), np.ones(3), np.array([0.0, 1.0, 0.0]))
     with pytest.raises(np.linalg.LinAlgError, match="need gradient 0 where the Hessian has a zero diagonal"):
         rp.iht(flat, 2)
