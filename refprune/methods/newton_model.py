@@ -140,21 +140,27 @@ def newton_model(curvature, theta, damp):
     numpy.linalg.LinAlgError
         The (damped) Hessian of the living inputs is not positive definite.
     """
-    d, xp = theta.shape[0], namespace(theta)
     if isinstance(curvature, LayerProblem):
-        zeros = xp.zeros((curvature.rows, curvature.columns), dtype=theta.dtype)
-        view = system(LayerProblem(zeros, curvature.gram), damp)
+        gram = curvature.gram
+        view = system(LayerProblem(_zeros((curvature.rows, curvature.columns), theta, gram), gram), damp)
     elif isinstance(curvature, tuple):
         stack = _stack(curvature, theta)
-        view = system(LayerProblem(xp.zeros(stack.shape[:2], dtype=stack.dtype), stack), damp)
+        view = system(LayerProblem(_zeros(stack.shape[:2], theta, stack), stack), damp)
     else:
-        view = system(Quadratic(curvature, xp.zeros((d,), dtype=theta.dtype)), damp)
+        real("hessian", curvature)
+        view = system(Quadratic(curvature, _zeros(theta.shape, theta, curvature)), damp)
     living = np.zeros(view.shape, dtype=bool)
     for part in view.parts:
         living[part.first : part.first + part.count, part.living] = True
+    d = theta.shape[0]
     living = np.flatnonzero(living.reshape(-1)[:d])
     inverses = tuple(part.inverse() for part in view.parts)
     return NewtonModel(view, inverses, living, np.setdiff1d(np.arange(d), living))
+
+
+def _zeros(shape, *arrays):
+    """Zeros in the common precision of `arrays`."""
+    return namespace(*arrays).zeros(shape, dtype=precision(*arrays))
 
 
 def _stack(blocks, theta):
@@ -167,11 +173,10 @@ def _stack(blocks, theta):
         raise ValueError(
             f"need blocks of one size, but for a smaller last one, for {d} weights; got sizes {sizes}"
         )
-    xp, size = namespace(theta, *blocks), sizes[0]
-    stack = xp.zeros((len(sizes), size, size), dtype=precision(theta, *blocks))
+    stack = _zeros((len(sizes), sizes[0], sizes[0]), theta, *blocks)
     for i, block in enumerate(blocks):
         stack[i, : sizes[i], : sizes[i]] = astype(block, stack.dtype)
-    if bool(xp.any(diagonal(stack) < 0)):
+    if bool(namespace(stack).any(diagonal(stack) < 0)):
         raise np.linalg.LinAlgError(
             "need positive semidefinite blocks of the curvature; got a negative diagonal entry"
         )

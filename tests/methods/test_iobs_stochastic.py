@@ -73,17 +73,17 @@ def test_every_step_draws_anew():
 
 @pytest.mark.parametrize("form", ["matrix", "diagonal", "blocks"])
 def test_arrays_of_several_precisions_are_computed_in_the_widest(form):
-    """The gradient 1 + 2^-40 needs float64, and so does the curvature."""
+    """The gradient a^2 with a = 1 + 2^-40 needs float64, so does the curvature a, and the Newton point -a."""
     a = 1 + 2.0**-40
     wide = {"matrix": a * np.eye(2), "diagonal": np.full(2, a), "blocks": (np.array([[a]]), np.array([[a]]))}[
         form
     ]
     f = rp.Quadratic(np.eye(2, dtype="float32"), np.zeros(2, dtype="float32"))
     for project in ("H", "euclid"):
-        answer = rp.iobs(f, 2, project=project, sample=lambda w, rng: (np.ones(2) * a, wide))
+        answer = rp.iobs(f, 2, project=project, sample=lambda w, rng: (np.ones(2) * a**2, wide))
         assert answer.weight.dtype == "float32"
         assert_array_equal(answer.weight, [-1.0, -1.0])
-        assert answer.trace[0].moved == pytest.approx(2**0.5, rel=1e-15)
+        assert answer.trace[0].moved == pytest.approx(a * 2**0.5, rel=1e-14)
         narrow = rp.iobs(rp.Quadratic(np.eye(2), np.zeros(2)), 2, project=project,
                          sample=lambda w, rng: (np.ones(2) * a, np.eye(2, dtype="float32")))  # fmt: skip
         assert_array_equal(narrow.weight, [-a, -a])
@@ -111,6 +111,8 @@ def test_what_a_sample_returns_is_checked():
         (ValueError, "need finite numbers in gradient", (g * np.inf, np.eye(3))),
         (ValueError, r"need hessian of shape \(3, 3\) or \(3,\); got \(2, 2\)", (g, np.eye(2))),
         (ValueError, "need hessian to be symmetric", (g, np.tri(3))),
+        (TypeError, "need hessian to be an array", (g, [np.eye(3)])),
+        (TypeError, "need real floating numbers in hessian; got int64", (g, np.eye(3, dtype=int))),
         (
             ValueError,
             r"need blocks of one size.*for 3 weights; got sizes \[1, 2\]",
