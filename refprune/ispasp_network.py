@@ -93,7 +93,8 @@ def ispasp_network(
 
     Notes
     -----
-    ``round(s * units)`` units go, half to even. A BatchNorm2d takes its running statistics, as everywhere in
+    ``round(s * units)`` units go, half to even. Objective and error in the report are those of the next layer by
+    itself, without the BatchNorm2d behind it. A BatchNorm2d takes its running statistics, as everywhere in
     refprune; those of removed channels go with them in `shrink`.
 
     Memory: the activations of one place in the network for all samples (of three places inside a residual). Time:

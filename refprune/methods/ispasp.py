@@ -78,6 +78,7 @@ def ispasp(
     See Also
     --------
     ispasp_network : all layers of a network.
+    cosamp : the same choice for any objective, with the least squares.
     obs : with ``Groups(axis=1)``, units that the others can make up for go first.
 
     Notes
@@ -85,7 +86,8 @@ def ispasp(
     The sum of H over the kept units never falls, and the search ends at the first S that comes back. For ``keep >=
     units / 2`` all units are among the `2 keep` most important, and the row sums of H alone decide.
 
-    Signed importance sees the mean activations alone. Where H takes both signs (no ReLU) they may cancel, and a
+    Signed importance sees the mean activations alone: it is the choice of CoSaMP for the signal h, the row sums of H,
+    measured as W h, with the sign of the gradient and without the least squares. Where H takes both signs (no ReLU) they may cancel, and a
     loud unit counts for little.
 
     The residual obeys :math:`\|V\|_F \le \|W\|_2 \|H_{P:}\|_F`, P the pruned units. If the i-th largest of the row

@@ -7,13 +7,14 @@ the whole search, and what an iteration costs does not depend on the samples.
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from refprune.arrays import astype, from_numpy, namespace, to_numpy, widest
 from refprune.methods.system import exponent
 from refprune.network import Network, chain
-from refprune.network.point import parts
+from refprune.network.point import NUMBERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +98,9 @@ class Hidden:
         The mean is over samples and positions, as in a layer problem.
         """
         layer, value, count = self.layers.layers[0], 0.0, 0
+        weight = self._only(self.params["0.weight"], units)
         for x in self._parts(self.batches):
-            V = layer.forward({"weight": self.params["0.weight"]}, self._only(x, units))
+            V = layer.forward({"weight": weight}, x)
             scale = exponent(V)
             V = V * 2.0**-scale
             square = float(namespace(V).sum(V * V))
@@ -116,10 +118,12 @@ class Hidden:
         return total
 
     def _importance(self, params, batches, units, absolute):
-        """The sums of `A^T A x` over samples and the entries of each unit, x without all but `units`; NumPy."""
-        found = 0
+        """The sums of `A^T A x_P` over samples and the entries of each unit, P the `units`; a NumPy array."""
+        found, whole = 0, {"weight": params["0.weight"]}
+        params = params | {"0.weight": self._only(whole["weight"], units)}
         for x in self._parts(batches):
-            V, records = chain.record(self.layers.layers, params, self._only(x, units))
+            V, records = chain.record(self.layers.layers, params, x)
+            records[0].params = whole  # A^T tells of all units, x_P has those of P
             _, D = chain.pull(records, V, want=None)
             found = found + to_numpy(self._by_unit(abs(D) if absolute else D))
         return found
@@ -130,13 +134,15 @@ class Hidden:
         sums = xp.sum(x, axis=(0, *range(2, x.ndim)), dtype=widest(x))
         return xp.sum(xp.reshape(sums, (self.units, sums.shape[0] // self.units)), axis=1)
 
-    def _only(self, x, units):
-        """x with zeros for all but `units`."""
-        entries = np.repeat(units, x.shape[1] // self.units).reshape(1, -1, *(1 for _ in x.shape[2:]))
-        return namespace(x).where(from_numpy(entries, x), x, 0)
+    def _only(self, W, units):
+        """The weight W (outputs, entries, ...) with zeros for all but `units`."""
+        entries = np.repeat(units, W.shape[1] // self.units).reshape(1, -1, *(1 for _ in W.shape[2:]))
+        return namespace(W).where(from_numpy(entries, W), W, 0)
 
     def _parts(self, batches):
-        """The samples, a few at a time."""
+        """The samples, so many at a time that inputs and outputs stay in a cache."""
         for x in batches:
-            for part in parts(self.layers, x):
-                yield x[part, ...]
+            shape = tuple(x.shape[1:])
+            step = max(1, NUMBERS // max(prod(shape), *chain.held(self.layers.layers, shape)))
+            for start in range(0, x.shape[0], step):
+                yield x[start : min(start + step, x.shape[0]), ...]

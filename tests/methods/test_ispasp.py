@@ -187,6 +187,21 @@ def test_samples_may_be_repeated():
         assert_allclose(thrice.objective, answer.objective, rtol=1e-13, atol=1e-30)
 
 
+@pytest.mark.parametrize("name", ["signed", "absolute"])
+def test_parts_of_the_samples_change_nothing(name, monkeypatch):
+    """Whole numbers, in parts of 1, of 4 and of 50 samples; the last part is a smaller one."""
+    rng = np.random.default_rng(12)
+    hidden, weight = whole(rng, 9, 50), whole(rng, 3, 9)
+    images, kernels = whole(rng, 7, 4, 3, 3), whole(rng, 2, 4, 2, 2)
+    answers = [rp.ispasp(hidden, weight, 3, name), rp.ispasp(images, kernels, 2, name)]
+    for most in (1, 4 * 36):
+        monkeypatch.setattr("refprune.methods.unit_selection.NUMBERS", most)
+        found = [rp.ispasp(hidden, weight, 3, name), rp.ispasp(images, kernels, 2, name)]
+        for a, b in zip(answers, found, strict=True):
+            assert_array_equal(a.mask, b.mask)
+            assert a.objective == b.objective
+
+
 def test_all_and_none():
     hidden, weight = units_problem(np.random.default_rng(7))
     for refit in (False, True):
@@ -221,6 +236,25 @@ def test_a_refit_is_least_squares_on_the_kept_units(seed, keep):
     assert_allclose(refit.weight[:, K], best, rtol=0, atol=1e-13 * scale)  # normal equations: cond squared
     assert not refit.weight[~refit.mask].any()
     assert refit.objective <= plain.objective * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ["signed", "absolute"])
+@given(st.integers(0, 10**6), st.integers(1, 6))
+def test_it_chooses_as_cosamp_without_the_least_squares_step(name, seed, keep):
+    """CoSaMP looks for the signal h, the row sums of H, in W h; merged sets are its own, T_k acts on h itself.
+
+    Signed importance has no minus sign where W has none; absolute importance is CoSaMP's for one sample.
+    """
+    rng = np.random.default_rng(seed)
+    hidden = rng.integers(1, 2000, size=(12, 5 if name == "signed" else 1)).astype(float)
+    weight = rng.integers(0, 9, size=(20, 12)) * (1.0 if name == "signed" else rng.choice([-1.0, 1.0], 12))
+    weight[:12] += 50 * np.eye(12)  # so that every support has a solution
+    h, S = hidden.sum(axis=1), np.zeros(12, dtype=bool)
+    signal = rp.LeastSquares(weight, weight @ h)
+    for step in rp.ispasp(hidden, weight, keep, name, stop=False, iterations=6).trace:
+        _, merged = definitions.cosamp_step(signal, keep, h * S)
+        S = definitions.topk_mask(np.where(merged, h, 0), keep)
+        assert_array_equal(step.kept, np.flatnonzero(S))
 
 
 def test_a_singular_refit_says_what_damping_would_do():
