@@ -87,8 +87,8 @@ def ispasp(
     units / 2`` all units are among the `2 keep` most important, and the row sums of H alone decide.
 
     Signed importance sees the mean activations alone: it is the choice of CoSaMP for the signal h, the row sums of H,
-    measured as W h, with the sign of the gradient and without the least squares. Where H takes both signs (no ReLU) they may cancel, and a
-    loud unit counts for little.
+    measured as W h, with the sign of the gradient and without the least squares. Where H takes both signs (no
+    ReLU) they may cancel, and a loud unit counts for little.
 
     The residual obeys :math:`\|V\|_F \le \|W\|_2 \|H_{P:}\|_F`, P the pruned units. If the i-th largest of the row
     norms of H is at most :math:`R\, i^{-1/p}` with p < 2, then the s units of largest norm leave
