@@ -93,13 +93,14 @@ def _by_newton(view, w, K, goal):
         return full
 
     value, g = view.at(w)
-    slack = 32 * view.eps * abs(value)
+    slack, first = 32 * view.eps * abs(value), norm(g[K])
     for _ in range(NEWTON_STEPS):
         g, size = g[K], norm(g[K])
         if size <= goal:
             return w
-        found = conjugate_gradient(lambda v, at=w: f.hvp(at, spread(v))[K], -g, rtol=min(0.1, size))
-        direction = found.solution if found.iterations else -g
+        direction = conjugate_gradient(
+            lambda v, at=w: f.hvp(at, spread(v))[K], -g, rtol=min(0.1, size / first)
+        ).solution
         slope = dot(g, direction)
         if slope >= 0:
             direction, slope = -g, -size * size

@@ -80,6 +80,52 @@ def test_it_leaves_every_cycle_for_a_better_end():
     assert cycles >= 19
 
 
+@pytest.mark.parametrize("seed", [20, 53])
+def test_it_leaves_an_end_that_is_not_the_best_point(seed):
+    """The normalised step comes to rest on these two, above a point that it passed."""
+    problem, keep = unsettled(seed)
+    answer = rp.htp(problem, keep)
+    reasons = [point.reason for point in answer.trace]
+    at = reasons.index("cycle")
+    assert answer.trace[at].changed == 0
+    assert answer.objective <= min(point.value for point in answer.trace) < answer.trace[at].value
+    certify(problem, answer, keep, np.zeros(20), step=answer.trace[-1].step)
+
+
+class Wall:
+    """``(w_0 - 1)^2 / 2 - 2 w_1 + 250 w_1^4``: at w_1 = 0 its Hessian does not show the wall beside it."""
+
+    def value(self, w):
+        return (w[0] - 1) ** 2 / 2 - 2 * w[1] + 250 * w[1] ** 4
+
+    def gradient(self, w):
+        return np.array([w[0] - 1, 1000 * w[1] ** 3 - 2])
+
+    def hvp(self, w, v):
+        return np.array([v[0], 3000 * w[1] ** 2 * v[1]])
+
+    def hessian(self, w):
+        return np.diag([1.0, 3000 * w[1] ** 2])
+
+
+def test_a_step_of_one_over_l_is_halved_where_l_is_larger_elsewhere():
+    """Step 10 runs between (1, 0) and (0, 0.126). From the better one, 1/L = 1 would choose the other again."""
+    answer = rp.htp(Wall(), 1, np.zeros(2), step=10.0)
+    assert_allclose(answer.weight, [1, 0], rtol=0, atol=1e-8)
+    assert "cycle" in [point.reason for point in answer.trace]
+    assert answer.trace[-1].reason == "converged"
+    assert answer.trace[-1].step < 0.6
+
+
+def test_columns_of_any_units_are_solved():
+    problem, _, rng = noisy(18)
+    d = problem.design.shape[1]
+    units = 2.0 ** rng.integers(-60, 60, size=d)
+    answer = rp.htp(rp.LeastSquares(problem.design * units, problem.target), d)
+    expected = np.linalg.lstsq(problem.design, problem.target)[0]
+    assert_allclose(answer.weight * units, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
 def test_planted_signals_are_recovered():
     """Step 1/L, beside it, stops elsewhere far more often."""
     found = {"normalized": 0, "lipschitz": 0}
