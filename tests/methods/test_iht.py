@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 import refprune.definitions as definitions
+from refprune.methods.hard_thresholding import view
 from tests.methods import convex
 from tests.methods.problems import fractions, spd, with_dead
 from tests.methods.recovery import certify, largest, noisy, planted, top
@@ -138,6 +139,23 @@ def test_objectives_that_are_not_quadratic(rule):
             assert_allclose(answer.weight, best, atol=1e-6 * np.abs(best).max())
 
 
+def test_one_over_l_is_taken_from_the_largest_eigenvalue():
+    """By power iteration where the Hessian is no constant: it ends at a residual of 1 %, or after 100 products."""
+    for seed in range(40):
+        objective, best, _, rng = convex.planted(seed)
+        w = best + rng.normal(size=len(best))
+        L = np.linalg.eigvalsh(objective.hessian(w))[-1]
+        assert 0.97 * L <= view(objective, 1, w).lipschitz(w) <= 1.02 * L
+    H = spd(rng, 6)
+    for problem in (
+        rp.Quadratic(H, np.ones(6)),
+        rp.LayerProblem(np.ones((2, 6)), H),
+        rp.Quadratic(np.diag(H).copy(), np.ones(6)),
+    ):
+        step = rp.iht(problem, 3, None, "lipschitz", max_iter=0).trace[0].step
+        assert_allclose(step, 1 / np.linalg.eigvalsh(problem.hessian(None))[-1], rtol=1e-12)
+
+
 def test_a_network_gets_better_with_the_same_number_of_weights():
     rng = np.random.default_rng(3)
     network, x = rp.mlp([4, 6, 2], activation="tanh"), rng.normal(size=(40, 4)) + 0.5
@@ -183,6 +201,10 @@ def test_a_start_that_is_optimal_comes_back_bit_for_bit():
         answer = rp.iht(problem, 4, signal, rule)
         assert_array_equal(answer.weight, signal)
         assert len(answer.trace) == 1
+    for name in ("iht", "htp", "cosamp"):  # what is 0 is measured at 0 too, not at the start alone
+        answer = getattr(rp, name)(problem, 4, signal * (1 + 1e-12))
+        assert answer.trace[-1].reason == "converged"
+        assert len(answer.trace) <= 2
     layer = rp.LayerProblem(np.array([[1.0, 0.0], [0.0, 2.0]]), spd(np.random.default_rng(9), 2))
     assert_array_equal(rp.iht(layer, 2).weight, layer.weight)
 
