@@ -18,6 +18,7 @@ from refprune.demo import digits, mlp  # noqa: E402
 SPARSITIES = (0.25, 0.5, 0.75)
 METHODS = ("magnitude", "obd", "alps", "obs")
 NAMES = {"magnitude": "magnitude", "obd": "OBD", "alps": "ALPS", "obs": "OBS"}
+SIGNALS = {"i-SpaSP": {}, "i-SpaSP with a refit": {"refit": True}}
 
 
 def lines():
@@ -35,6 +36,10 @@ def lines():
                 )
                 small = rp.shrink(network, answer.params, answer.masks)
                 yield f"{share:.0%}", what, NAMES[method], *_left(*small, network, params, data)
+        for name, options in SIGNALS.items():
+            answer = rp.ispasp_network(network, params, data.train_x, share, progress=False, **options)
+            small = rp.shrink(network, answer.params, answer.masks)
+            yield f"{share:.0%}", "columns", name, *_left(*small, network, params, data)
 
 
 def _left(small, values, network, params, data):

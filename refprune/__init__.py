@@ -11,8 +11,24 @@ from refprune import datasets, interop
 # curvature: matrices and solvers beside the methods of networks and objectives
 from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inverse, gauss_newton
 
+# whole networks, unit by unit
+from refprune.ispasp_network import ispasp_network
+
 # methods: problem and pattern in, answer out
-from refprune.methods import alps, magnitude, obd, obs, optimal_weights, sparsegpt, wanda
+from refprune.methods import (
+    alps,
+    cosamp,
+    htp,
+    iht,
+    iobs,
+    ispasp,
+    magnitude,
+    obd,
+    obs,
+    optimal_weights,
+    sparsegpt,
+    wanda,
+)
 
 # networks: layers, what is built of them, and what is done with it
 from refprune.network import (
@@ -93,11 +109,17 @@ __all__ = [
     "alps",
     "cnn",
     "conjugate_gradient",
+    "cosamp",
     "datasets",
     "empirical_fisher",
     "fisher_inverse",
     "gauss_newton",
+    "htp",
+    "iht",
     "interop",
+    "iobs",
+    "ispasp",
+    "ispasp_network",
     "load",
     "magnitude",
     "mlp",

@@ -5,6 +5,9 @@ NumPy in float64 is the yardstick. The stand-in behaves as CuPy does where NumPy
 OBS and the definitions write in place by index arrays, which array-api-strict refuses.
 """
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -17,7 +20,20 @@ from refprune.arrays import dtype_name
 from tests.methods.problems import condition, spd, with_dead
 from tests.stand_in import xp as stand_in
 
-METHODS = ("alps", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda")
+METHODS = (
+    "alps",
+    "cosamp",
+    "htp",
+    "iht",
+    "iobs",
+    "ispasp",
+    "magnitude",
+    "obd",
+    "obs",
+    "optimal_weights",
+    "sparsegpt",
+    "wanda",
+)
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
 PATTERNS = {
     "Unstructured": rp.Unstructured(sparsity=0.5),
@@ -45,6 +61,7 @@ def test_this_file_knows_every_public_name():
         "interop",
         "datasets",
         "PrunedNetwork",
+        "ispasp_network",
         "prune",
         "shrink",
     }  # their tests have backends
@@ -94,6 +111,23 @@ def test_one_shot_methods_with_a_prior_mask(backend, name):
     for pattern in (rp.Unstructured(keep=2, scope="row"), rp.NM(1, 4), PATTERNS["columns"]):
         answer = getattr(rp, name)(layer(backend, weight), pattern, mask=mask)
         same(backend, answer, weight, getattr(rp, name)(rp.LayerProblem(weight, G), pattern, mask=PRIOR))
+
+
+@pytest.mark.parametrize("name", ["iht", "htp", "cosamp"])
+def test_sparse_recovery(cupy_like, name):
+    """A planted signal without noise, and a layer with dead inputs; milder ones for gradient steps."""
+    rng = np.random.default_rng(104)
+    A = rng.normal(size=(24, 32)).astype("float32").astype(float)
+    signal = np.where(np.arange(32) % 11 == 3, 2.0 + np.arange(32) / 32, 0)
+    method = functools.partial(getattr(rp, name), tol=0)  # as far as rounding lets it
+    answer = method(rp.LeastSquares(cupy_like.asarray(A), cupy_like.asarray(A @ signal)), 3)
+    same(cupy_like, answer, signal, rp.Pruned(signal, signal != 0), A[:, signal != 0].T @ A[:, signal != 0])
+    assert answer.trace[-1].reason == "converged"
+    if name != "iht":
+        same(cupy_like, method(layer(cupy_like), 5), W, method(rp.LayerProblem(W, G), 5))
+    else:
+        near = G / 64 + np.where(G.any(axis=0), np.eye(8), 0) * 8
+        same(cupy_like, method(layer(cupy_like, W, near), 5), W, method(rp.LayerProblem(W, near), 5), near)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
@@ -146,6 +180,55 @@ def test_alps(cupy_like, pattern):
     answer = rp.alps(layer(cupy_like, weight), pattern, damp=0.25, mask=cupy_like.asarray(PRIOR))
     same(cupy_like, answer, weight, expected)
     assert [step.changed for step in answer.trace] == [step.changed for step in expected.trace]
+
+
+@pytest.mark.parametrize("importance", ["signed", "absolute"])
+def test_ispasp(backend, importance):
+    """On array-api-strict too, but for the refit. Whole numbers: the same units whatever the dtype."""
+    draw = np.random.default_rng(104)
+    hidden, weight = (draw.integers(-9, 10, size=shape).astype(float) for shape in ((8, 6), (3, 8)))
+    images, kernels = (draw.integers(-9, 10, size=s).astype(float) for s in ((2, 8, 3, 4), (3, 8, 2, 2)))
+    for given, w, window in ((hidden, weight, {}), (images, kernels, {"stride": 2, "padding": 1})):
+        expected = rp.ispasp(given, w, 3, importance, **window)
+        answer = rp.ispasp(backend.asarray(given), backend.asarray(w), 3, importance, **window)
+        same(backend, answer, w, expected)
+        assert [step.size for step in answer.trace] == [step.size for step in expected.trace]
+
+
+def test_ispasp_with_a_refit(cupy_like):
+    hidden = np.maximum(np.random.default_rng(105).normal(size=(8, 40)), 0).astype("float32").astype(float)
+    expected = rp.ispasp(hidden, W, 3, refit=True)
+    answer = rp.ispasp(cupy_like.asarray(hidden), cupy_like.asarray(W), 3, refit=True)
+    same(cupy_like, answer, W, expected, hidden @ hidden.T)
+
+
+@pytest.mark.parametrize("selection", ["topk", "saliency", "obs", "exact", "random"])
+@pytest.mark.parametrize("project", ["H", "euclid"])
+def test_iobs(cupy_like, selection, project):
+    """On a quadratic, with blocks from a sample, on least squares and on a layer."""
+    draw = np.random.default_rng(106)
+    H, A = spd(draw, 8).astype("float32").astype(float), draw.integers(-4, 5, size=(12, 8)).astype(float)
+    blocks = (W[1], H[:5, :5].copy(), H[5:, 5:].copy())
+    for make, arrays, hessian, start, drawn in (
+        (rp.Quadratic, (H, W[0], W[1]), H, W[2], ()),
+        (rp.Quadratic, (H, W[0], W[1]), H, W[2], blocks),
+        (rp.LeastSquares, (A, A @ W[0] + 1), A.T @ A, W[2], ()),
+        (rp.LayerProblem, (W[:2], G), G, W[1:], ()),
+    ):
+        answers = []
+        for asarray in (cupy_like.asarray, np.asarray):
+            gradient, *curvature = map(asarray, drawn) if drawn else (None,)
+            sample = (lambda theta, rng, g=gradient, c=tuple(curvature): (g, c)) if drawn else None
+            answers.append(rp.iobs(make(*map(asarray, arrays)), 4, asarray(start), selection, project, steps=2,
+                                   damp=0.125, rng=np.random.default_rng(0), sample=sample))  # fmt: skip
+        answer, expected = answers
+        same(cupy_like, answer, start, replace(expected, objective=None, order=None), hessian)
+        if selection == "obs":
+            assert_array_equal(cupy_like.numpy(answer.order), expected.order)
+        size = np.abs(np.array(expected.trace)).max()
+        assert_allclose(
+            answer.trace, expected.trace, rtol=0, atol=1e3 * cupy_like.eps * condition(hessian) * size
+        )
 
 
 def convolution():

@@ -33,6 +33,7 @@ FLOORS = {
     "definitions": 3,
     "methods": 3,
     "interop": 4,
+    "ispasp_network": 4,
     "prune": 4,
     "pruning": 4,
     "shrink": 4,

@@ -22,9 +22,14 @@ from refprune.definitions.allocation import row_counts
 from refprune.definitions.alps import alps, alps_nm
 from refprune.definitions.best_support import best_support
 from refprune.definitions.conjugate_gradient import conjugate_gradient
+from refprune.definitions.cosamp import cosamp, cosamp_step
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
 from refprune.definitions.fisher_inverse import fisher_inverse
 from refprune.definitions.gram_conv import gram_conv
+from refprune.definitions.htp import htp
+from refprune.definitions.iht import iht, iht_step
+from refprune.definitions.iobs import iobs, iobs_step
+from refprune.definitions.ispasp import ispasp
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
@@ -39,6 +44,8 @@ __all__ = [
     "best_support",
     "by_autograd",
     "conjugate_gradient",
+    "cosamp",
+    "cosamp_step",
     "derivatives",
     "exact_obs",
     "exact_obs_blocks",
@@ -46,6 +53,12 @@ __all__ = [
     "finite_differences",
     "fisher_inverse",
     "gram_conv",
+    "htp",
+    "iht",
+    "iht_step",
+    "iobs",
+    "iobs_step",
+    "ispasp",
     "losses",
     "magnitude",
     "nm_mask",

@@ -1,6 +1,11 @@
 """The methods: the efficient forms, each held to its definition by tests."""
 
 from refprune.methods.alps import alps
+from refprune.methods.cosamp import cosamp
+from refprune.methods.htp import htp
+from refprune.methods.iht import iht
+from refprune.methods.iobs import iobs
+from refprune.methods.ispasp import ispasp
 from refprune.methods.magnitude import magnitude
 from refprune.methods.obd import obd
 from refprune.methods.obs import obs
@@ -8,4 +13,17 @@ from refprune.methods.optimal_weights import optimal_weights
 from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.wanda import wanda
 
-__all__ = ["alps", "magnitude", "obd", "obs", "optimal_weights", "sparsegpt", "wanda"]
+__all__ = [
+    "alps",
+    "cosamp",
+    "htp",
+    "iht",
+    "iobs",
+    "ispasp",
+    "magnitude",
+    "obd",
+    "obs",
+    "optimal_weights",
+    "sparsegpt",
+    "wanda",
+]

@@ -28,7 +28,7 @@ class Row:
         The root of the objective's share of :math:`\frac12 \mathrm{tr}\, W G W^T`: the change of the outputs
         relative to the outputs without bias.
     dead : int, optional
-        How many inputs were 0 in every sample; None for a dense layer, whose inputs are not looked at.
+        How many inputs were 0 in every sample; None where nobody counted: a dense layer, i-SpaSP.
     seconds : float
         In the method.
     note : str

@@ -1,0 +1,271 @@
+r"""What the sparse-recovery methods share: an objective over a flat vector, T_k, steps, and the certificate.
+
+Model: any objective ``f`` over w (d,) with `value`, `gradient`, `hvp` and `hessian`.
+Problem: the least f among the w with at most k weights that are not 0.
+T_k keeps the k largest ``|w|``; among equals the lowest flat index goes first, and dead weights (a zero on the
+diagonal of the Hessian of a quadratic) before all others.
+
+A point x on a support K of k weights is *L-stationary* where it is a fixed point of ``T_k(x - g / L)``: the gradient is
+0 on K, and ``|g_i| <= L min_K |x|`` elsewhere (Beck and Eldar 2013, Sparsity constrained nonlinear optimization,
+lemma 2.2). The least such L and the gradient on K are the certificate, `Iteration`.
+"""
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refprune.arrays import (
+    astype,
+    cast,
+    diagonal,
+    dtype_name,
+    eps,
+    from_numpy,
+    full,
+    integer,
+    namespace,
+    nonnegative,
+    precision,
+    smallest,
+    swap,
+)
+from refprune.methods.starting import starting_point
+from refprune.methods.system import exponent, floating
+from refprune.problems import LayerProblem, LeastSquares, Quadratic
+from refprune.pruned import Pruned
+
+RULES = ("normalized", "lipschitz")
+
+
+class Iteration(NamedTuple):
+    """A point that the method passed; the last one is the answer, and is its certificate.
+
+    Parameters
+    ----------
+    value : float
+        The objective there.
+    step : float
+        The step that was tried from there, a multiple of the gradient; 0 where the method tries none.
+    changed : int
+        The weights that this step brings into the support.
+    inside : float
+        The norm of the gradient on the support.
+    level : float
+        The least L for which no weight off the support wants in: ``max |g|`` off it over ``min |w|`` on it.
+    reason : str
+        ``""`` while the method goes on; at the end ``"converged"``, ``"cycle"``, ``"stagnated"`` or ``"max_iter"``.
+
+    Examples
+    --------
+    >>> from refprune.methods.hard_thresholding import Iteration
+    >>> Iteration(value=0.5, step=0.25, changed=0, inside=0.0, level=2.0, reason="converged").level
+    2.0
+    """
+
+    value: float
+    step: float
+    changed: int
+    inside: float
+    level: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """An objective in one precision.
+
+    `start` (d,) is the first point, not thresholded, 0 where a weight is dead; `given` the same with the dead
+    weights, in the caller's dtype. `dead` is a boolean array (d,), or None where no weight is dead.
+    """
+
+    objective: Any
+    keep: int
+    start: Any
+    given: Any
+    dead: Any
+    shape: tuple
+
+    @property
+    def quadratic(self):
+        """Whether the Hessian is the same everywhere."""
+        return isinstance(self.objective, (Quadratic, LeastSquares, LayerProblem))
+
+    @property
+    def eps(self):
+        return eps(self.start.dtype)
+
+    def at(self, w):
+        """The value (float) and the gradient (d,) at `w`; two products where the problem is least squares."""
+        f = self.objective
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
+            if isinstance(f, LeastSquares):
+                A, y, w = cast(f.design, f.target, w)
+                residual = A @ w - y
+                value, gradient = dot(residual, residual) / 2, swap(A) @ residual
+            else:
+                value, gradient = float(f.value(w)), f.gradient(w)
+        if not (isfinite(value) and bool(namespace(gradient).all(namespace(gradient).isfinite(gradient)))):
+            raise np.linalg.LinAlgError(
+                f"need a value and a gradient in the range of {dtype_name(w.dtype)}; got others (is a step too long?)"
+            )
+        return value, gradient
+
+    def curvature(self, w, v):
+        """``v^T H v`` at `w`, a float."""
+        if isinstance(self.objective, LeastSquares):
+            A, v = cast(self.objective.design, v)
+            image = A @ v
+            return dot(image, image)
+        return dot(v, self.objective.hvp(w, v))
+
+    def largest(self, scores, keep=None):
+        """The mask (d,) of the `keep` largest `scores` (k when None)."""
+        keep = self.keep if keep is None else min(keep, scores.shape[0])
+        return namespace(scores).logical_not(smallest(scores, scores.shape[0] - keep, self.dead))
+
+    def top(self, w, keep=None):
+        """The mask (d,) of the `keep` largest ``|w|``."""
+        return self.largest(namespace(w).abs(w), keep)
+
+    def support(self, w, gradient):
+        """The k weights that `w` stands on: those that are not 0, and of the others the largest gradients."""
+        xp = namespace(w, gradient)
+        if count(w != 0) == self.keep:
+            return w != 0
+        size = xp.abs(gradient)
+        above = 2 * float(xp.max(size)) + 1 if size.shape[0] else 1.0
+        return self.largest(xp.where(w != 0, above, size))
+
+    def lipschitz(self, w):
+        """The largest eigenvalue of the Hessian in size: exact for quadratics, else by power iteration at `w`."""
+        f = self.objective
+        if isinstance(f, LeastSquares):
+            A = astype(f.design, precision(f.design))
+            matrix = swap(A) @ A if A.shape[0] >= A.shape[1] else A @ swap(A)
+        elif self.quadratic:
+            matrix = f.gram if isinstance(f, LayerProblem) else f.H
+        else:
+            return _power_iteration(f, w)
+        xp, matrix = namespace(matrix), astype(matrix, precision(matrix))
+        if 0 in matrix.shape:
+            return 0.0
+        return float(xp.max(xp.abs(matrix if matrix.ndim == 1 else xp.linalg.eigvalsh(matrix))))
+
+    def goal(self, tol, gradient):
+        """What a gradient counts as 0 below: `tol`, 16 eps at least, times that at the start or at 0."""
+        origin = self.objective.gradient(full(self.start.shape, 0, self.start))
+        return max(tol, 16 * self.eps) * max(norm(gradient), norm(origin))
+
+    def iteration(self, w, kept, value, gradient, step=0.0, changed=0, reason=""):
+        """The `Iteration` at `w` on the support `kept`."""
+        xp = namespace(w, gradient)
+        size = xp.abs(gradient)
+        inside = norm(cut(gradient, kept))
+        outside = float(xp.max(xp.where(kept, 0, size))) if size.shape[0] else 0.0
+        least = float(xp.min(xp.abs(w[kept]))) if self.keep else inf
+        level = 0.0 if outside == 0 else outside / least if least > 0 else inf
+        return Iteration(value, step, changed, inside, level, reason)
+
+    def answer(self, w, kept, trace):
+        """The `Pruned` answer; a dead weight that is kept is the one that was given."""
+        given, xp = self.given, namespace(w)
+        weight = astype(cut(w, kept), given.dtype)
+        if self.dead is not None:
+            weight = xp.where(xp.logical_and(kept, self.dead), given, weight)
+        value, _ = self.at(weight)
+        return Pruned(xp.reshape(weight, self.shape), xp.reshape(kept, self.shape), value, trace=tuple(trace))
+
+
+def view(objective, keep, start):
+    """The `View` of an objective; errors as the methods state them."""
+    flat, shape, dtype = starting_point(objective, start)
+    first = objective.gradient(flat)
+    floating(first)
+    keep = integer("keep", keep, least=0, most=flat.shape[0])
+    w, dead = astype(flat, precision(flat, first)), _dead(objective)
+    if dead is not None:
+        if bool(namespace(first).any(cut(first, dead) != 0)):
+            raise np.linalg.LinAlgError(
+                "need gradient 0 where the Hessian has a zero diagonal (else there is no minimum); got another"
+            )
+        w = namespace(w).where(dead, 0, w)
+    return View(objective, keep, w, astype(flat, dtype), dead, shape)
+
+
+def _dead(objective):
+    """The weights with a zero on the diagonal of a quadratic's Hessian, (d,), or None where there is none."""
+    if isinstance(objective, LeastSquares):
+        dead = namespace(objective.design).all(objective.design == 0, axis=0)
+    elif isinstance(objective, Quadratic):
+        dead = objective.diagonal == 0
+    elif isinstance(objective, LayerProblem):
+        groups, columns = objective.groups, objective.columns
+        zeros = full((groups, objective.rows // groups, columns), 0, objective.gram)
+        xp = namespace(zeros)
+        gram = xp.reshape(objective.gram, (groups, columns, columns))
+        dead = xp.reshape(zeros + diagonal(gram)[:, None, :] == 0, (-1,)) if columns else None
+    else:
+        return None
+    return dead if dead is not None and bool(namespace(dead).any(dead)) else None
+
+
+def _power_iteration(objective, w):
+    """The largest ``|eigenvalue|`` of the Hessian at `w`, plus the residual that the iteration has left."""
+    v = from_numpy(np.random.default_rng(0).normal(size=w.shape[0]), w)
+    v, found, left = astype(v, w.dtype), 0.0, 0.0
+    for _ in range(100):
+        v = v / norm(v)
+        product = objective.hvp(w, v)
+        found = dot(v, product)
+        left = norm(product - found * v)
+        if left <= 0.01 * abs(found):
+            break
+        v = product
+    return abs(found) + left
+
+
+def reciprocal(lipschitz):
+    """The step 1/L."""
+    if not 0 < lipschitz < inf:
+        raise np.linalg.LinAlgError(
+            f"need a Hessian with a largest eigenvalue that is positive and finite for a step; got {lipschitz}"
+        )
+    return 1 / lipschitz
+
+
+def step_rule(step):
+    """`step` checked: a rule's name, or a positive float."""
+    if isinstance(step, str):
+        if step not in RULES:
+            raise ValueError(f"need step 'normalized', 'lipschitz' or a number; got {step!r}")
+        return step
+    step = nonnegative("step", step)
+    if step == 0:
+        raise ValueError("need step > 0; got 0")
+    return step
+
+
+def cut(w, kept):
+    """`w` with zeros off the mask `kept`."""
+    return namespace(w, kept).where(kept, w, 0)
+
+
+def count(mask):
+    """How many entries of `mask` are True."""
+    return int(namespace(mask).sum(astype(mask, namespace(mask).int64)))
+
+
+def dot(a, b):
+    """The inner product, a float. Powers of two are taken out first, so no product of entries leaves the range."""
+    i = exponent(a)
+    j = i if a is b else exponent(b)
+    return float(namespace(a, b).sum((a * 2.0**-i) * (b * 2.0**-j))) * 2.0**i * 2.0**j
+
+
+def norm(a):
+    """The Euclidean norm, a float."""
+    i = exponent(a)
+    a = a * 2.0**-i
+    return float(namespace(a).sum(a * a)) ** 0.5 * 2.0**i

@@ -1,0 +1,59 @@
+"""The errors of I-OBS: before any work, with argument, rule and value."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import refprune as rp
+from tests.methods.convex import planted
+from tests.methods.problems import fractions
+
+
+@dataclass
+class Lacking:
+    def value(self, w):
+        return 0.0
+
+
+def test_errors_come_before_any_work():
+    problem, ones = rp.Quadratic(np.eye(3), np.ones(3)), np.ones(3)
+    exact, scale = (
+        rp.Quadratic(fractions(np.eye(3)), fractions(ones)),
+        "need loss_scale to be 'mse-mean' or a number",
+    )
+    for error, message, call in (
+        (TypeError, "need an objective with gradient, hvp, hessian; got Lacking", lambda: rp.iobs(Lacking(), 1, ones)),
+        (ValueError, "need start where the objective is no problem", lambda: rp.iobs(planted(0)[0], 1)),
+        (ValueError, r"need start of shape \(3,\); got \(2,\)", lambda: rp.iobs(problem, 1, ones[:2])),
+        (ValueError, "need finite numbers in start", lambda: rp.iobs(problem, 1, ones * np.nan)),
+        (TypeError, "need floating arrays in methods", lambda: rp.iobs(exact, 1)),
+        (ValueError, r"need keep in \[0, 3\]; got 4", lambda: rp.iobs(problem, 4)),
+        (TypeError, "need keep to be an integer; got 1.0", lambda: rp.iobs(problem, 1.0)),
+        (ValueError, "need steps >= 1; got 0", lambda: rp.iobs(problem, 1, steps=0)),
+        (ValueError, "need damp >= 0 and finite; got -1", lambda: rp.iobs(problem, 1, damp=-1)),
+        (ValueError, "need selection to be one of topk, .*; got 'best'", lambda: rp.iobs(problem, 1, selection="best")),
+        (ValueError, "need project to be one of H, euclid; got 'G'", lambda: rp.iobs(problem, 1, project="G")),
+        (TypeError, "need rng, a numpy.random.Generator", lambda: rp.iobs(problem, 1, selection="random")),
+        (TypeError, "need rng to be a numpy.random.Generator; got int", lambda: rp.iobs(problem, 1, rng=0)),
+        (TypeError, "need sample to be a callable; got tuple", lambda: rp.iobs(problem, 1, sample=())),
+        (TypeError, "need LeastSquares for loss_scale", lambda: rp.iobs(problem, 1, loss_scale="mse-mean")),
+        (ValueError, f"{scale}; got 'sum'", lambda: rp.iobs(problem, 1, loss_scale="sum")),
+        (TypeError, f"{scale}; got True", lambda: rp.iobs(problem, 1, loss_scale=True)),
+        (ValueError, "need loss_scale > 0 and finite; got 0", lambda: rp.iobs(problem, 1, loss_scale=0)),
+        (ValueError, "need at most 20 weights for selection 'exact'", lambda: rp.iobs(
+            rp.Quadratic(np.eye(21), np.ones(21)), 1, selection="exact")),
+    ):  # fmt: skip
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_hessians_without_a_minimum_are_errors():
+    wide = rp.LeastSquares(np.ones((2, 3)), np.ones(2))
+    with pytest.raises(np.linalg.LinAlgError, match=r"need a positive definite hessian.*damp="):
+        rp.iobs(wide, 1)
+    assert rp.iobs(wide, 1, damp=0.1).mask.sum() == 1
+    with pytest.raises(np.linalg.LinAlgError, match="need gradient 0 where the hessian has a zero diagonal"):
+        rp.iobs(rp.Quadratic(np.diag([1.0, 0.0]), np.ones(2), np.ones(2)), 1)
+    with pytest.raises(np.linalg.LinAlgError, match="got a negative diagonal entry"):
+        rp.iobs(rp.Quadratic(np.diag([1.0, -1.0]), np.ones(2)), 1, damp=10.0)
