@@ -13,7 +13,7 @@
 | ``detach_first`` | bool | ProsPr's first momentum buffer |
 | ``input_precision`` | ``"tf32"``, ``"bfloat16"``, ``"float16"`` | products are formed from rounded inputs |
 | ``validates`` | bool | bad input is refused with an error |
-| ``inplace`` | bool | the inputs may be overwritten |
+| ``inplace`` | bool | the inputs may be overwritten, and are writable |
 | ``deterministic`` | bool | a second call gives the same bits |
 """
 
