@@ -15,6 +15,8 @@ from tests.stand_in import xp as stand_in
 
 # Doctests import every module; these hold none, and need packages that may be missing.
 collect_ignore = [
+    "interop/onnx_cases.py",
+    "interop/onnx_graphs.py",
     "interop/torch_examples.py",
     "testing/shipped_by_backpack.py",
     "testing/shipped_by_curvlinops.py",
