@@ -29,7 +29,14 @@ def test_every_known_mistake_dies_and_is_named_by_no_other_name(name):
     found = matrix(name)
     assert found.survivors == []
     assert not any(found.misnamed.values()), found.misnamed
-    assert 2 * sum(found.named.values()) >= len(found.named)
+    least = 0.6 if name == "cg" else 0.8  # an answer of cg is one vector: many mistakes look alike
+    assert sum(found.named.values()) >= least * len(found.named)
+    assert _killing(RECORDED[name]["counts"]) <= _killing(found.counts)
+
+
+def _killing(counts):
+    """The checks that kill some mistake."""
+    return {check for row in counts.values() for check in row if row[check]}
 
 
 def test_the_matrix_prints():
@@ -46,7 +53,6 @@ def test_the_recorded_matrices_name_most_mistakes():
 
 
 def test_every_check_kills_something():
-    """In the recorded matrices, which a test of the documents holds to the lists of mistakes and checks."""
+    """In the recorded matrices; the test of each contract holds that the same checks kill now."""
     listed = {spec.name for contract in testing.contracts.values() for spec in contract.checks}
-    counts = [row for matrix in RECORDED.values() for row in matrix["counts"].values()]
-    assert {check for row in counts for check in row if row[check]} == listed
+    assert set().union(*(_killing(matrix["counts"]) for matrix in RECORDED.values())) == listed

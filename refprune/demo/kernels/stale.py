@@ -6,6 +6,7 @@ import numpy as np
 
 
 def prune(weight, gram, sparsity):
+    """The weight (rows, columns) with round(sparsity * size) zeros, and its mask (True = kept)."""
     w = np.array(weight, dtype=np.float64)
     gram = np.array(gram, dtype=np.float64)
     dead = np.diag(gram) == 0.0  # inputs that are always zero: they go first

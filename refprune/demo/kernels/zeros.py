@@ -4,6 +4,7 @@ import numpy as np
 
 
 def prune(weight, n, m):
+    """The weight (rows, columns) with n zeros in every m consecutive inputs, and its mask."""
     rows, columns = weight.shape
     groups = np.abs(weight).reshape(rows, columns // m, m)
     order = np.argsort(groups, axis=-1, kind="stable")  # the smallest first
