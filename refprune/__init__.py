@@ -16,6 +16,7 @@ from refprune.ispasp_network import ispasp_network
 
 # methods: problem and pattern in, answer out
 from refprune.methods import (
+    MiniBatches,
     alps,
     cosamp,
     htp,
@@ -90,6 +91,7 @@ __all__ = [
     "LayerProblem",
     "LeastSquares",
     "MaxPool2d",
+    "MiniBatches",
     "Network",
     "NetworkLoss",
     "Pruned",

@@ -34,7 +34,7 @@ METHODS = (
     "sparsegpt",
     "wanda",
 )
-PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "Quadratic")
+PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "MiniBatches", "Quadratic")
 PATTERNS = {
     "Unstructured": rp.Unstructured(sparsity=0.5),
     "rows": rp.Unstructured(keep=3, scope="row"),
@@ -229,6 +229,30 @@ def test_iobs(cupy_like, selection, project):
         assert_allclose(
             answer.trace, expected.trace, rtol=0, atol=1e3 * cupy_like.eps * condition(hessian) * size
         )
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss_newton", "fisher"])
+@pytest.mark.parametrize("block", [None, 3])
+def test_mini_batches(cupy_like, curvature, block):
+    """Small whole numbers: least squares is exact. A network's is as the network's own derivatives are."""
+    draw = np.random.default_rng(107)
+    A, y, w = (draw.integers(-4, 5, size=s).astype(float) for s in ((12, 8), 12, 8))
+    network = rp.Network([rp.Dense(3, 2)])
+    x, labels = A[:, :3], draw.integers(0, 2, size=12)
+    for make in (
+        lambda asarray: rp.LeastSquares(asarray(A), asarray(y)),
+        lambda asarray: rp.NetworkLoss(network, asarray(x), asarray(labels)),
+    ):
+        pairs = []
+        for asarray in (cupy_like.asarray, np.asarray):
+            sample = rp.MiniBatches(make(asarray), 5, curvature, 6, block)
+            gradient, found = sample(asarray(w), np.random.default_rng(0))
+            pairs.append([gradient, *(found if block else (found,))])
+        for given, expected in zip(*pairs, strict=True):
+            assert type(given) is type(cupy_like.asarray(w))
+            assert dtype_name(given.dtype) == cupy_like.dtype
+            size = max(1, np.abs(expected).max())
+            assert_allclose(cupy_like.numpy(given), expected, rtol=0, atol=30 * cupy_like.eps * size)
 
 
 def convolution():

@@ -7,6 +7,7 @@ from refprune.methods.iht import iht
 from refprune.methods.iobs import iobs
 from refprune.methods.ispasp import ispasp
 from refprune.methods.magnitude import magnitude
+from refprune.methods.mini_batches import MiniBatches
 from refprune.methods.obd import obd
 from refprune.methods.obs import obs
 from refprune.methods.optimal_weights import optimal_weights
@@ -14,6 +15,7 @@ from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.wanda import wanda
 
 __all__ = [
+    "MiniBatches",
     "alps",
     "cosamp",
     "htp",

@@ -66,7 +66,7 @@ class NetworkLoss:
         missing = [name for name in network.constants if name not in (params or {})]
         if missing:
             raise ValueError(f"need params with the running statistics; got none for {', '.join(missing)}")
-        self.network, self.inputs, self.targets, self.loss, self._params = (
+        self.network, self.inputs, self.targets, self.loss, self.params = (
             network,
             inputs,
             targets,
@@ -76,7 +76,7 @@ class NetworkLoss:
 
     def _at(self, w):
         """The arguments that a method of the network takes at `w`."""
-        return self.network.unflatten(w, self._params), self.inputs, self.targets
+        return self.network.unflatten(w, self.params), self.inputs, self.targets
 
     def value(self, w: Array) -> Array:
         """The mean loss at `w` (d,), a scalar."""
