@@ -344,6 +344,28 @@ def test_definitions(cupy_like):
             assert_array_equal(cupy_like.numpy(m), t)
 
 
+def test_definitions_of_networks(cupy_like):
+    rng = np.random.default_rng(5)
+    network = rp.Network([rp.Conv2d(1, 2, 2), rp.Tanh(), rp.Flatten(), rp.Dense(8, 2)])
+    params, x, y = network.init(rng), rng.normal(size=(6, 1, 3, 3)), rng.integers(0, 2, size=6)
+    there = {name: cupy_like.asarray(value) for name, value in params.items()}
+    batch, layers = (cupy_like.asarray(x), cupy_like.asarray(y)), network.to_dicts()
+    for mine, theirs in (
+        (
+            definitions.snip(layers, there, *batch, "cross_entropy", 7),
+            definitions.snip(layers, params, x, y, "cross_entropy", 7),
+        ),
+        (
+            definitions.prospr(layers, there, [batch] * 3, "cross_entropy", 7, 0.25, 0.5),
+            definitions.prospr(layers, params, [(x, y)] * 3, "cross_entropy", 7, 0.25, 0.5),
+        ),
+    ):
+        for name, value in theirs[0].items():
+            assert_array_equal(cupy_like.numpy(mine[0][name]), value.astype(mine[0][name].dtype))
+        for name, mask in theirs[1].items():
+            assert_array_equal(cupy_like.numpy(mine[1][name]), mask)
+
+
 def test_mixtures_are_refused():
     device = stand_in.asarray
     half = rp.Unstructured(sparsity=0.5)

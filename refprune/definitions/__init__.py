@@ -36,6 +36,8 @@ from refprune.definitions.obs_by_resolving import obs_by_resolving
 from refprune.definitions.obs_groups import obs_groups
 from refprune.definitions.one_shot import magnitude, obd, wanda
 from refprune.definitions.optimal_weights import optimal_weights
+from refprune.definitions.prospr import prospr, prospr_scores
+from refprune.definitions.snip import snip, snip_scores
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
 
 __all__ = [
@@ -69,8 +71,12 @@ __all__ = [
     "obs_nm",
     "one_hidden_layer",
     "optimal_weights",
+    "prospr",
+    "prospr_scores",
     "r_operator",
     "row_counts",
+    "snip",
+    "snip_scores",
     "sparsegpt",
     "sparsegpt_nm",
     "sparsegpt_weights",
