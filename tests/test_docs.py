@@ -66,7 +66,8 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("page", "count"), [("index", 2), ("networks", 2), ("convolutions", 3), ("whole_networks", 6)]
+    ("page", "count"),
+    [("index", 2), ("networks", 2), ("convolutions", 3), ("whole_networks", 6), ("sparse_recovery", 6)],
 )
 def test_the_code_on_a_page_runs(page, count):
     text = (ROOT / f"docs/{page}.rst").read_text()
@@ -136,6 +137,29 @@ def test_the_figures_on_the_pages_keep_what_the_pages_say():
         assert line["masks differ in"] == "none"
     for line in (ours, *table("scaling.csv"), *table("sparsegpt_scaling.csv")):
         assert int(line["peak memory (MiB)"]) <= int(line["stated bound (MiB)"])
+
+
+def test_the_table_of_recovery_keeps_what_its_page_says(monkeypatch):
+    """And its script, on signals that every method finds or misses as the table says."""
+    lines = {line["method"]: line for line in table("recovery.csv")}
+    for name in ("IHT, normalized", "HTP, normalized", "CoSaMP"):
+        assert int(lines[name]["10 nonzeros"]) >= 99
+    for name in ("IHT", "HTP"):
+        assert int(lines[f"{name}, 1 / L"]["10 nonzeros"]) < 90, "the page says: too short"
+    assert int(lines["HTP, normalized"]["iterations at 10"]) < int(
+        lines["IHT, normalized"]["iterations at 10"]
+    )
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    script = importlib.import_module("make_recovery")
+    assert list(script.METHODS) == list(lines)
+    A, signal = script.planted(0, 10)
+    assert A.shape == (128, 256)
+    assert np.count_nonzero(signal) == 10
+    assert abs(A.std() * 128**0.5 - 1) < 0.03  # 4 standard errors of 32768 entries
+    for name, method in script.METHODS.items():
+        if "1 / L" not in name:
+            answer = method(rp.LeastSquares(A, A @ signal), 10)
+            assert np.allclose(answer.weight, signal, rtol=0, atol=1e-6), name
 
 
 OBJECTIVES = [

@@ -1,0 +1,59 @@
+"""Writes `recovery.csv` beside itself: how often IHT, HTP and CoSaMP find a planted signal.
+
+Run it by hand when one of them changes: `python docs/make_recovery.py`. It takes about a minute.
+"""
+
+import csv
+import os
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+
+import refprune as rp  # noqa: E402
+
+SAMPLES, D, SEEDS = 128, 256, 100
+NONZEROS = (10, 20, 30, 40)
+METHODS = {
+    "IHT, normalized": rp.iht,
+    "IHT, 1 / L": partial(rp.iht, step="lipschitz"),
+    "HTP, normalized": rp.htp,
+    "HTP, 1 / L": partial(rp.htp, step="lipschitz"),
+    "CoSaMP": rp.cosamp,
+}
+
+
+def planted(seed: int, few: int) -> tuple:
+    """(design, signal): entries from N(0, 1 / samples); `few` nonzeros from N(0, 1)."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(SAMPLES, D)) / SAMPLES**0.5
+    signal = np.zeros(D)
+    signal[rng.choice(D, few, replace=False)] = rng.normal(size=few)
+    return A, signal
+
+
+def main() -> None:
+    """A line for each method: signals found of `SEEDS` for each number of nonzeros; iterations at the first number."""
+    rows = []
+    for name, method in METHODS.items():
+        found, iterations = [], []
+        for few in NONZEROS:
+            hits = 0
+            for seed in range(SEEDS):
+                A, signal = planted(seed, few)
+                answer = method(rp.LeastSquares(A, A @ signal), few)
+                hits += bool(np.linalg.norm(answer.weight - signal) <= 1e-6 * np.linalg.norm(signal))
+                if few == NONZEROS[0]:
+                    iterations.append(len(answer.trace) - 1)
+            found.append(hits)
+        rows.append([name, *found, int(np.median(iterations))])
+        print(*rows[-1], sep="\t")
+    head = ["method", *(f"{few} nonzeros" for few in NONZEROS), f"iterations at {NONZEROS[0]}"]
+    with open(Path(__file__).with_name("recovery.csv"), "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+
+
+if __name__ == "__main__":
+    main()
