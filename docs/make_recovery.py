@@ -10,9 +10,9 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import refprune as rp  # noqa: E402
+import refprune as rp
 
 SAMPLES, D, SEEDS = 128, 256, 100
 NONZEROS = (10, 20, 30, 40)
