@@ -158,19 +158,6 @@ def test_foucarts_theorem_on_designs_with_a_known_constant():
         assert_allclose(rp.htp(problem, s, rng.normal(size=d), 1.0).weight, signal, atol=1e-12)
 
 
-def test_step_one_is_iobs_without_the_hessian():
-    """Top-k of ``w - g`` chooses, and least squares set the weights: I-OBS with I for H in its Newton step."""
-    for seed in range(30):
-        problem, keep, rng = noisy(3000 + seed)
-        d, keep = problem.design.shape[1], max(keep, 1)
-        w = top(rng.normal(size=d), keep)
-        chosen = top(w - problem.gradient(w), keep) != 0
-        best = np.linalg.lstsq(problem.design, problem.target)[0]  # the true Newton point, for the values
-        expected = definitions.optimal_weights(best, problem.design.T @ problem.design, chosen)
-        point = definitions.htp(problem, keep, w, 1, 1)[1]
-        assert_allclose(point, expected, rtol=0, atol=1e-8 * np.abs(best).max())
-
-
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
 def test_objectives_that_are_not_quadratic(rule):
     """The weights against SciPy's minimiser on the same support; with all weights, against the planted one."""
