@@ -355,7 +355,7 @@ def test_where_the_hessian_is_the_identity_all_are_magnitude():
 
 
 def test_where_the_hessian_is_the_identity_alps_is_no_magnitude():
-    """With a small rho the multipliers bring back what was pruned: in two rounds it ranks with nearly twice its size."""
+    """With a small rho the multipliers bring back what was pruned: soon it ranks with nearly twice its size."""
     rng, worse = np.random.default_rng(30), 0
     for _ in range(20):
         layer, few = rp.LayerProblem(rng.normal(size=(1, 8)), np.eye(8)), rp.Unstructured(keep=3)
