@@ -14,11 +14,10 @@ Cost: two products, two sorts and a solve with up to 3 k unknowns for each itera
 Source: Needell and Tropp 2009, CoSaMP: iterative signal recovery from incomplete and inaccurate samples, algorithm 1.
 """
 
-from typing import NamedTuple
-
-from refprune.arrays import Array, integer, namespace, nonnegative, to_numpy
-from refprune.methods.hard_thresholding import count, cut, norm, view
+from refprune.arrays import Array, namespace, to_numpy
+from refprune.methods.hard_thresholding import Point, begin
 from refprune.methods.restricted import minimise
+from refprune.methods.vectors import count, cut, norm
 from refprune.pruned import Pruned
 
 
@@ -89,12 +88,8 @@ def cosamp(
     >>> answer.trace[-1].reason
     'converged'
     """
-    seen = view(objective, keep, start)
-    max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
-    w = cut(seen.start, seen.top(seen.start))
-    value, g = seen.at(w)
-    goal, xp = seen.goal(tol, g), namespace(w)
-    best = point = Point(w, seen.support(w, g), value, g)
+    seen, point, goal = begin(objective, keep, start, max_iter, tol)
+    best, xp = point, namespace(point.w)
     past, last, trace = set(), None, []
     for n in range(max_iter + 1):
         merged = xp.logical_or(seen.largest(xp.abs(point.g), 2 * seen.keep), point.w != 0)
@@ -108,19 +103,10 @@ def cosamp(
         kept = seen.top(w)
         w = cut(w, kept)
         changed = count(xp.logical_and(kept, xp.logical_not(point.kept)))
-        trace.append(seen.iteration(*point, changed=changed))
+        trace.append(seen.iteration(point, changed=changed))
         point = Point(w, kept, *seen.at(w))
         best = point if point.value < best.value else best
     if best is not point:
-        trace.append(seen.iteration(*point))
-    trace.append(seen.iteration(*best, reason=reason))
-    return seen.answer(best.w, best.kept, trace)
-
-
-class Point(NamedTuple):
-    """A point with its support, value and gradient."""
-
-    w: Array
-    kept: Array
-    value: float
-    g: Array
+        trace.append(seen.iteration(point))
+    trace.append(seen.iteration(best, reason=reason))
+    return seen.answer(best, trace)

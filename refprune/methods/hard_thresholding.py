@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refprune.arrays import (
+    Array,
     astype,
     cast,
     diagonal,
@@ -30,13 +31,16 @@ from refprune.arrays import (
     precision,
     smallest,
     swap,
+    to_numpy,
 )
 from refprune.methods.starting import starting_point
-from refprune.methods.system import exponent, floating
+from refprune.methods.system import floating
+from refprune.methods.vectors import count, cut, dot, norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
 RULES = ("normalized", "lipschitz")
+FEW = 16  # a product with a design reads the columns alone where one in so many is wanted
 
 
 class Iteration(NamedTuple):
@@ -72,6 +76,16 @@ class Iteration(NamedTuple):
     reason: str = ""
 
 
+class Point(NamedTuple):
+    """A point (d,) with its support, value and gradient; `solved` where it is the minimiser on that support."""
+
+    w: Array
+    kept: Array
+    value: float
+    g: Array
+    solved: bool = False
+
+
 @dataclass(frozen=True)
 class View:
     """An objective in one precision.
@@ -97,13 +111,12 @@ class View:
         return eps(self.start.dtype)
 
     def at(self, w):
-        """The value (float) and the gradient (d,) at `w`; two products where the problem is least squares."""
+        """The value (float) and the gradient (d,) at `w`."""
         f = self.objective
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
             if isinstance(f, LeastSquares):
-                A, y, w = cast(f.design, f.target, w)
-                residual = A @ w - y
-                value, gradient = dot(residual, residual) / 2, swap(A) @ residual
+                design, residual = f.design, image(f.design, w) - f.target
+                value, gradient = dot(residual, residual) / 2, swap(design) @ residual
             else:
                 value, gradient = float(f.value(w)), f.gradient(w)
         if not (isfinite(value) and bool(namespace(gradient).all(namespace(gradient).isfinite(gradient)))):
@@ -112,12 +125,16 @@ class View:
             )
         return value, gradient
 
+    def point(self, w):
+        """The `Point` at `w`, on the support that it stands on."""
+        value, gradient = self.at(w)
+        return Point(w, self.support(w, gradient), value, gradient)
+
     def curvature(self, w, v):
         """``v^T H v`` at `w`, a float."""
         if isinstance(self.objective, LeastSquares):
-            A, v = cast(self.objective.design, v)
-            image = A @ v
-            return dot(image, image)
+            change = image(self.objective.design, v)
+            return dot(change, change)
         return dot(v, self.objective.hvp(w, v))
 
     def largest(self, scores, keep=None):
@@ -142,7 +159,7 @@ class View:
         """The largest eigenvalue of the Hessian in size: exact for quadratics, else by power iteration at `w`."""
         f = self.objective
         if isinstance(f, LeastSquares):
-            A = astype(f.design, precision(f.design))
+            A = f.design
             matrix = swap(A) @ A if A.shape[0] >= A.shape[1] else A @ swap(A)
         elif self.quadratic:
             matrix = f.gram if isinstance(f, LayerProblem) else f.H
@@ -158,23 +175,22 @@ class View:
         origin = self.objective.gradient(full(self.start.shape, 0, self.start))
         return max(tol, 16 * self.eps) * max(norm(gradient), norm(origin))
 
-    def iteration(self, w, kept, value, gradient, step=0.0, changed=0, reason=""):
-        """The `Iteration` at `w` on the support `kept`."""
+    def iteration(self, point, step=0.0, changed=0, reason=""):
+        """The `Iteration` at a `Point`."""
+        w, kept, value, gradient, _ = point
         xp = namespace(w, gradient)
-        size = xp.abs(gradient)
-        inside = norm(cut(gradient, kept))
-        outside = float(xp.max(xp.where(kept, 0, size))) if size.shape[0] else 0.0
+        outside = float(xp.max(xp.where(kept, 0, xp.abs(gradient)))) if w.shape[0] else 0.0
         least = float(xp.min(xp.abs(w[kept]))) if self.keep else inf
         level = 0.0 if outside == 0 else outside / least if least > 0 else inf
-        return Iteration(value, step, changed, inside, level, reason)
+        return Iteration(value, step, changed, norm(cut(gradient, kept)), level, reason)
 
-    def answer(self, w, kept, trace):
-        """The `Pruned` answer; a dead weight that is kept is the one that was given."""
-        given, xp = self.given, namespace(w)
+    def answer(self, point, trace):
+        """The `Pruned` answer at a `Point`; a dead weight that is kept is the one that was given."""
+        w, kept, given, xp = point.w, point.kept, self.given, namespace(point.w)
         weight = astype(cut(w, kept), given.dtype)
         if self.dead is not None:
             weight = xp.where(xp.logical_and(kept, self.dead), given, weight)
-        value, _ = self.at(weight)
+        value, _ = self.at(astype(weight, w.dtype))
         return Pruned(xp.reshape(weight, self.shape), xp.reshape(kept, self.shape), value, trace=tuple(trace))
 
 
@@ -191,7 +207,28 @@ def view(objective, keep, start):
                 "need gradient 0 where the Hessian has a zero diagonal (else there is no minimum); got another"
             )
         w = namespace(w).where(dead, 0, w)
+    if isinstance(objective, LeastSquares):  # widened once, not in every product
+        design, target, _ = cast(objective.design, objective.target, w)
+        objective = LeastSquares(design, target)
     return View(objective, keep, w, astype(flat, dtype), dead, shape)
+
+
+def begin(objective, keep, start, max_iter, tol):
+    """(the `View` of an objective, the `Point` T_k(start), what a gradient counts as 0 below); errors as `view`."""
+    seen = view(objective, keep, start)
+    integer("max_iter", max_iter, least=0)
+    tol = nonnegative("tol", tol)
+    point = seen.point(cut(seen.start, seen.top(seen.start)))
+    return seen, point, seen.goal(tol, point.g)
+
+
+def image(design, v):
+    """``A v``, from the columns alone where `v` is not 0 where these are few."""
+    used = np.flatnonzero(to_numpy(v))
+    if FEW * used.size > v.shape[0]:
+        return design @ v
+    used = from_numpy(used, v)
+    return design[:, used] @ v[used]
 
 
 def _dead(objective):
@@ -245,27 +282,3 @@ def step_rule(step):
     if step == 0:
         raise ValueError("need step > 0; got 0")
     return step
-
-
-def cut(w, kept):
-    """`w` with zeros off the mask `kept`."""
-    return namespace(w, kept).where(kept, w, 0)
-
-
-def count(mask):
-    """How many entries of `mask` are True."""
-    return int(namespace(mask).sum(astype(mask, namespace(mask).int64)))
-
-
-def dot(a, b):
-    """The inner product, a float. Powers of two are taken out first, so no product of entries leaves the range."""
-    i = exponent(a)
-    j = i if a is b else exponent(b)
-    return float(namespace(a, b).sum((a * 2.0**-i) * (b * 2.0**-j))) * 2.0**i * 2.0**j
-
-
-def norm(a):
-    """The Euclidean norm, a float."""
-    i = exponent(a)
-    a = a * 2.0**-i
-    return float(namespace(a).sum(a * a)) ** 0.5 * 2.0**i

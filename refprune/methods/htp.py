@@ -12,12 +12,11 @@ Cost: two products, a sort and a solve with k unknowns for each iteration; L onc
 Source: Foucart 2011, Hard thresholding pursuit: an algorithm for compressive sensing, (HTP1) and (HTP2).
 """
 
-from typing import NamedTuple
-
-from refprune.arrays import Array, integer, namespace, nonnegative, to_numpy
-from refprune.methods.hard_thresholding import count, cut, norm, reciprocal, step_rule, view
+from refprune.arrays import Array, namespace, to_numpy
+from refprune.methods.hard_thresholding import Point, begin, reciprocal, step_rule
 from refprune.methods.iht import HALVINGS, line_search
 from refprune.methods.restricted import minimise
+from refprune.methods.vectors import count, norm
 from refprune.pruned import Pruned
 
 
@@ -94,12 +93,10 @@ def htp(
     >>> answer.trace[-1].reason, len(answer.trace)
     ('converged', 3)
     """
-    seen, rule = view(objective, keep, start), step_rule(step)
-    max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
-    w = cut(seen.start, seen.top(seen.start))
-    value, g = seen.at(w)
-    goal, slack = seen.goal(tol, g), 64 * seen.eps * abs(value)
-    best = point = Point(w, seen.support(w, g), value, g, solved=seen.keep == 0)
+    rule = step_rule(step)
+    seen, point, goal = begin(objective, keep, start, max_iter, tol)
+    slack = 64 * seen.eps * abs(point.value)
+    best = point = point._replace(solved=seen.keep == 0)
     past, careful, trace, t = set(), False, [], None
     for n in range(max_iter + 1):
         if not careful:
@@ -114,9 +111,9 @@ def htp(
             reason = "stagnated" if after is None and changed else "converged"
         else:
             reason = "max_iter" if n == max_iter and point is best else ""
-        trace.append(seen.iteration(*point[:4], t, changed, reason))
+        trace.append(seen.iteration(point, t, changed, reason))
         if reason not in ("", "cycle"):
-            return seen.answer(point.w, point.kept, trace)
+            return seen.answer(point, trace)
         if n == max_iter:
             break
         if reason == "cycle":
@@ -125,18 +122,8 @@ def htp(
         past.add(_key(after.kept))
         point = after
         best = point if point.value < best.value else best
-    trace.append(seen.iteration(*best[:4], reason="max_iter"))
-    return seen.answer(best.w, best.kept, trace)
-
-
-class Point(NamedTuple):
-    """A point with its support, value and gradient; `solved` where it is the minimiser on that support."""
-
-    w: Array
-    kept: Array
-    value: float
-    g: Array
-    solved: bool
+    trace.append(seen.iteration(best, reason="max_iter"))
+    return seen.answer(best, trace)
 
 
 def _length(seen, rule, point, last):

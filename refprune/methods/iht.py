@@ -18,10 +18,11 @@ iterative hard thresholding, (13) and (14), there with halving by 2 * 0.99.
 
 import numpy as np
 
-from refprune.arrays import Array, integer, namespace, nonnegative
-from refprune.methods.hard_thresholding import View, count, cut, dot, norm, reciprocal, step_rule, view
+from refprune.arrays import Array, namespace
+from refprune.methods.hard_thresholding import View, begin, reciprocal, step_rule
 from refprune.methods.starting import gradient_factor
 from refprune.methods.system import exponent
+from refprune.methods.vectors import count, cut, dot, norm
 from refprune.pruned import Pruned
 
 MARGIN = 0.01  # how far below the inverse curvature a step that changes the support must stay
@@ -106,33 +107,28 @@ def iht(
     >>> answer.trace[-1].reason, answer.trace[-1].changed
     ('converged', 0)
     """
-    seen, rule = view(objective, keep, start), step_rule(step)
-    max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
-    factor = gradient_factor(loss_scale, objective)
+    rule, factor = step_rule(step), gradient_factor(loss_scale, objective)
     if loss_scale is not None and rule != "lipschitz":
         raise ValueError(f"need step 'lipschitz' with loss_scale; got {step!r}")
-    w = cut(seen.start, seen.top(seen.start))
-    value, g = seen.at(w)
-    goal, first = seen.goal(tol, g), value
+    seen, point, goal = begin(objective, keep, start, max_iter, tol)
+    first, trace = point.value, []
     t = rule if isinstance(rule, float) else None
-    trace = []
     while True:
-        kept = seen.support(w, g)
-        inside, whole = norm(cut(g, kept)), norm(g)
+        inside, whole = norm(cut(point.g, point.kept)), norm(point.g)
         if whole == 0 or seen.keep == 0:
             t = 0.0
         elif rule == "normalized":
-            t = line_search(seen, w, g, kept if inside else seen.top(g))
+            t = line_search(seen, point.w, point.g, point.kept if inside else seen.top(point.g))
         elif t is None:
-            t = factor * reciprocal(seen.lipschitz(w))
-        t, changed, new, new_value, new_g = _step(seen, rule, w, value, g, kept, t, inside <= goal, first)
+            t = factor * reciprocal(seen.lipschitz(point.w))
+        t, changed, after = _step(seen, rule, point, t, inside <= goal, first)
         settled = inside <= goal and (changed == 0 or whole <= goal)
-        reason = "converged" if settled else "stagnated" if new is None else ""
+        reason = "converged" if settled else "stagnated" if after is None else ""
         reason = reason or ("max_iter" if len(trace) == max_iter else "")
-        trace.append(seen.iteration(w, kept, value, g, t, changed, reason))
+        trace.append(seen.iteration(point, t, changed, reason))
         if reason:
-            return seen.answer(w, kept, trace)
-        w, value, g = new, new_value, new_g
+            return seen.answer(point, trace)
+        point = after
 
 
 def line_search(seen: View, w: Array, gradient: Array, mask: Array) -> float:
@@ -143,26 +139,35 @@ def line_search(seen: View, w: Array, gradient: Array, mask: Array) -> float:
     return dot(g, g) / curvature if curvature > 0 else reciprocal(seen.lipschitz(w))
 
 
-def _step(seen, rule, w, value, g, kept, t, still, first):
-    """The step that is taken: (t, weights that enter, the next point or None, its value and gradient).
+def _step(seen, rule, point, t, still, first):
+    """The step that is taken: (t, weights that enter, the next point or None).
 
-    None where the point stands still: the gradient on the support is 0 to `tol` (`still`) and none enters.
+    None where the point stands still: the gradient on the support is 0 to `tol` (`still`) and none enters; or where
+    no step is short enough.
     """
+    w, kept, value, g, _ = point
     xp = namespace(w)
+    highest = value + 32 * seen.eps * max(abs(value), abs(first))
     for _ in range(HALVINGS):
         with np.errstate(over="ignore"):  # `at` tells when a step leaves the range
             moved = w - t * g
         top = seen.top(moved)
         changed = count(xp.logical_and(top, xp.logical_not(kept)))
         if still and changed == 0:
-            return t, changed, None, value, g
+            return t, changed, None
         new = cut(moved, top)
-        new_value, new_g = seen.at(new)
-        if isinstance(rule, float):
-            return t, changed, new, new_value, new_g
-        dw = new - w
-        short = rule == "lipschitz" or changed == 0 or t * dot(dw, new_g - g) <= (1 - MARGIN) * dot(dw, dw)
-        if short and (seen.quadratic or new_value <= value + 32 * seen.eps * max(abs(value), abs(first))):
-            return t, changed, new, new_value, new_g
+        change = new - w if rule == "normalized" and changed else None
+        if seen.quadratic or isinstance(rule, float):
+            if change is None or _short(t, change, seen.curvature(w, change)):
+                return t, changed, seen.point(new)
+        else:
+            after = seen.point(new)
+            if after.value <= highest and (change is None or _short(t, change, dot(change, after.g - g))):
+                return t, changed, after
         t /= 2
-    return t, changed, None, value, g
+    return t, changed, None
+
+
+def _short(t, change, curvature):
+    """Whether the step `t` stays below the inverse of the curvature along the change that it makes."""
+    return t * curvature <= (1 - MARGIN) * dot(change, change)

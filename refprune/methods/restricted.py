@@ -10,10 +10,10 @@ Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 3.2 and 7.1.
 
 import numpy as np
 
-from refprune.arrays import astype, cast, diagonal, eps, from_numpy, namespace, solve, swap, to_numpy
+from refprune.arrays import astype, diagonal, eps, from_numpy, namespace, solve, swap, to_numpy
 from refprune.curvature import conjugate_gradient
-from refprune.methods.hard_thresholding import count, cut, dot, norm
 from refprune.methods.optimal_weights import optimal_weights
+from refprune.methods.vectors import count, cut, dot, norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 
 ARMIJO = 1e-4  # the share of the promised decrease that a step must bring
@@ -53,9 +53,8 @@ def minimise(view, w, kept, goal):
 
 def _by_factors(problem, w, kept):
     """``w_K + R^-1 Q^T (y - A w)`` with ``A_K = Q R``, the columns scaled by powers of two to lengths near 1."""
-    design, target, w = cast(problem.design, problem.target, w)
-    xp, K = namespace(design, w), from_numpy(np.flatnonzero(to_numpy(kept)), w)
-    A = design[:, K]
+    xp, K = namespace(w), from_numpy(np.flatnonzero(to_numpy(kept)), w)
+    A = problem.design[:, K]
     if A.shape[0] < A.shape[1]:
         raise np.linalg.LinAlgError(
             f"need at least as many samples as kept weights to solve on; got {A.shape[0]} for {A.shape[1]}"
@@ -65,7 +64,7 @@ def _by_factors(problem, w, kept):
     size = xp.abs(diagonal(R))
     if not bool(xp.min(size) > R.shape[0] * eps(R.dtype) * xp.max(size)):
         raise np.linalg.LinAlgError("need kept columns of design that are independent; got dependent ones")
-    w[K] = w[K] + scale * solve(R, swap(Q) @ (target - design @ w))
+    w[K] = w[K] + scale * solve(R, swap(Q) @ (problem.target - A @ w[K]))
     return w
 
 
