@@ -40,6 +40,7 @@ from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
 RULES = ("normalized", "lipschitz")
+REFRESH = 8  # so many updates on, a residual is computed anew
 FEW = 16  # a product with a design reads the columns alone where one in so many is wanted
 
 
@@ -77,13 +78,18 @@ class Iteration(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point (d,) with its support, value and gradient; `solved` where it is the minimiser on that support."""
+    """A point (d,) with its support, value and gradient; `solved` where it is the minimiser on that support.
+
+    Of least squares, `residual` is ``A w - y``, the sum of `age` changes since it was last computed from w.
+    """
 
     w: Array
     kept: Array
     value: float
     g: Array
     solved: bool = False
+    residual: Array | None = None
+    age: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,13 +116,13 @@ class View:
     def eps(self):
         return eps(self.start.dtype)
 
-    def at(self, w):
-        """The value (float) and the gradient (d,) at `w`."""
+    def at(self, w, residual=None):
+        """The value (float) and the gradient (d,) at `w`, where the residual of least squares is `residual`."""
         f = self.objective
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
             if isinstance(f, LeastSquares):
-                design, residual = f.design, image(f.design, w) - f.target
-                value, gradient = dot(residual, residual) / 2, swap(design) @ residual
+                residual = self.image(w) - f.target if residual is None else residual
+                value, gradient = dot(residual, residual) / 2, swap(f.design) @ residual
             else:
                 value, gradient = float(f.value(w)), f.gradient(w)
         if not (isfinite(value) and bool(namespace(gradient).all(namespace(gradient).isfinite(gradient)))):
@@ -125,17 +131,33 @@ class View:
             )
         return value, gradient
 
-    def point(self, w):
+    def point(self, w, residual=None, age=0):
         """The `Point` at `w`, on the support that it stands on."""
-        value, gradient = self.at(w)
-        return Point(w, self.support(w, gradient), value, gradient)
+        if residual is None and isinstance(self.objective, LeastSquares):
+            residual = self.image(w) - self.objective.target
+        value, gradient = self.at(w, residual)
+        return Point(w, self.support(w, gradient), value, gradient, residual=residual, age=age)
+
+    def moved(self, point, w, shift):
+        """The `Point` at `w` from another one, where ``A w`` of least squares is longer by `shift`."""
+        if point.age == REFRESH:
+            return self.point(w)
+        return self.point(w, point.residual + shift, point.age + 1)
+
+    def image(self, v):
+        """``A v`` of least squares, from the columns alone where `v` is not 0 where these are few; else None."""
+        if not isinstance(self.objective, LeastSquares):
+            return None
+        design, used = self.objective.design, np.flatnonzero(to_numpy(v))
+        if FEW * used.size > v.shape[0]:
+            return design @ v
+        used = from_numpy(used, v)
+        return design[:, used] @ v[used]
 
     def curvature(self, w, v):
         """``v^T H v`` at `w`, a float."""
-        if isinstance(self.objective, LeastSquares):
-            change = image(self.objective.design, v)
-            return dot(change, change)
-        return dot(v, self.objective.hvp(w, v))
+        image = self.image(v)
+        return dot(v, self.objective.hvp(w, v)) if image is None else dot(image, image)
 
     def largest(self, scores, keep=None):
         """The mask (d,) of the `keep` largest `scores` (k when None)."""
@@ -155,21 +177,6 @@ class View:
         above = 2 * float(xp.max(size)) + 1 if size.shape[0] else 1.0
         return self.largest(xp.where(w != 0, above, size))
 
-    def lipschitz(self, w):
-        """The largest eigenvalue of the Hessian in size: exact for quadratics, else by power iteration at `w`."""
-        f = self.objective
-        if isinstance(f, LeastSquares):
-            A = f.design
-            matrix = swap(A) @ A if A.shape[0] >= A.shape[1] else A @ swap(A)
-        elif self.quadratic:
-            matrix = f.gram if isinstance(f, LayerProblem) else f.H
-        else:
-            return _power_iteration(f, w)
-        xp, matrix = namespace(matrix), astype(matrix, precision(matrix))
-        if 0 in matrix.shape:
-            return 0.0
-        return float(xp.max(xp.abs(matrix if matrix.ndim == 1 else xp.linalg.eigvalsh(matrix))))
-
     def goal(self, tol, gradient):
         """What a gradient counts as 0 below: `tol`, 16 eps at least, times that at the start or at 0."""
         origin = self.objective.gradient(full(self.start.shape, 0, self.start))
@@ -177,7 +184,7 @@ class View:
 
     def iteration(self, point, step=0.0, changed=0, reason=""):
         """The `Iteration` at a `Point`."""
-        w, kept, value, gradient, _ = point
+        w, kept, value, gradient = point[:4]
         xp = namespace(w, gradient)
         outside = float(xp.max(xp.where(kept, 0, xp.abs(gradient)))) if w.shape[0] else 0.0
         least = float(xp.min(xp.abs(w[kept]))) if self.keep else inf
@@ -222,15 +229,6 @@ def begin(objective, keep, start, max_iter, tol):
     return seen, point, seen.goal(tol, point.g)
 
 
-def image(design, v):
-    """``A v``, from the columns alone where `v` is not 0 where these are few."""
-    used = np.flatnonzero(to_numpy(v))
-    if FEW * used.size > v.shape[0]:
-        return design @ v
-    used = from_numpy(used, v)
-    return design[:, used] @ v[used]
-
-
 def _dead(objective):
     """The weights with a zero on the diagonal of a quadratic's Hessian, (d,), or None where there is none."""
     if isinstance(objective, LeastSquares):
@@ -246,30 +244,6 @@ def _dead(objective):
     else:
         return None
     return dead if dead is not None and bool(namespace(dead).any(dead)) else None
-
-
-def _power_iteration(objective, w):
-    """The largest ``|eigenvalue|`` of the Hessian at `w`, plus the residual that the iteration has left."""
-    v = from_numpy(np.random.default_rng(0).normal(size=w.shape[0]), w)
-    v, found, left = astype(v, w.dtype), 0.0, 0.0
-    for _ in range(100):
-        v = v / norm(v)
-        product = objective.hvp(w, v)
-        found = dot(v, product)
-        left = norm(product - found * v)
-        if left <= 0.01 * abs(found):
-            break
-        v = product
-    return abs(found) + left
-
-
-def reciprocal(lipschitz):
-    """The step 1/L."""
-    if not 0 < lipschitz < inf:
-        raise np.linalg.LinAlgError(
-            f"need a Hessian with a largest eigenvalue that is positive and finite for a step; got {lipschitz}"
-        )
-    return 1 / lipschitz
 
 
 def step_rule(step):

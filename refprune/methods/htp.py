@@ -13,8 +13,9 @@ Source: Foucart 2011, Hard thresholding pursuit: an algorithm for compressive se
 """
 
 from refprune.arrays import Array, namespace, to_numpy
-from refprune.methods.hard_thresholding import Point, begin, reciprocal, step_rule
+from refprune.methods.hard_thresholding import Point, begin, step_rule
 from refprune.methods.iht import HALVINGS, line_search
+from refprune.methods.lipschitz import lipschitz, reciprocal
 from refprune.methods.restricted import minimise
 from refprune.methods.vectors import count, norm
 from refprune.pruned import Pruned
@@ -117,7 +118,7 @@ def htp(
         if n == max_iter:
             break
         if reason == "cycle":
-            careful, point, t = True, best, reciprocal(seen.lipschitz(best.w))
+            careful, point, t = True, best, reciprocal(lipschitz(objective, best.w))
             continue
         past.add(_key(after.kept))
         point = after
@@ -133,8 +134,8 @@ def _length(seen, rule, point, last):
     if norm(point.g) == 0:
         return 0.0
     if rule == "normalized":
-        return line_search(seen, point.w, point.g, seen.top(point.g))
-    return last or reciprocal(seen.lipschitz(point.w))
+        return line_search(seen, point.w, point.g, seen.top(point.g)).t
+    return last or reciprocal(lipschitz(seen.objective, point.w))
 
 
 def _next(seen, point, t, careful, goal):

@@ -16,10 +16,13 @@ Source: Blumensath and Davies 2009, Iterative hard thresholding for compressed s
 iterative hard thresholding, (13) and (14), there with halving by 2 * 0.99.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from refprune.arrays import Array, namespace
-from refprune.methods.hard_thresholding import View, begin, reciprocal, step_rule
+from refprune.methods.hard_thresholding import View, begin, step_rule
+from refprune.methods.lipschitz import lipschitz, reciprocal
 from refprune.methods.starting import gradient_factor
 from refprune.methods.system import exponent
 from refprune.methods.vectors import count, cut, dot, norm
@@ -112,60 +115,83 @@ def iht(
         raise ValueError(f"need step 'lipschitz' with loss_scale; got {step!r}")
     seen, point, goal = begin(objective, keep, start, max_iter, tol)
     first, trace = point.value, []
-    t = rule if isinstance(rule, float) else None
+    line = Line(rule) if isinstance(rule, float) else None
     while True:
         inside, whole = norm(cut(point.g, point.kept)), norm(point.g)
         if whole == 0 or seen.keep == 0:
-            t = 0.0
+            line = Line(0.0)
         elif rule == "normalized":
-            t = line_search(seen, point.w, point.g, point.kept if inside else seen.top(point.g))
-        elif t is None:
-            t = factor * reciprocal(seen.lipschitz(point.w))
-        t, changed, after = _step(seen, rule, point, t, inside <= goal, first)
+            line = line_search(seen, point.w, point.g, point.kept if inside else seen.top(point.g))
+        elif line is None:
+            line = Line(factor * reciprocal(lipschitz(seen.objective, point.w)))
+        line, changed, after = _step(seen, rule, point, line, inside <= goal, first)
         settled = inside <= goal and (changed == 0 or whole <= goal)
         reason = "converged" if settled else "stagnated" if after is None else ""
         reason = reason or ("max_iter" if len(trace) == max_iter else "")
-        trace.append(seen.iteration(point, t, changed, reason))
+        if reason and point.age:  # what is said of the answer comes from a residual that was not updated
+            point = seen.point(point.w)
+            continue
+        trace.append(seen.iteration(point, line.t, changed, reason))
         if reason:
             return seen.answer(point, trace)
         point = after
 
 
-def line_search(seen: View, w: Array, gradient: Array, mask: Array) -> float:
+class Line(NamedTuple):
+    """The step `t`, and of the normalised step on least squares ``A (t g_K)``, K the mask that it was looked for on."""
+
+    t: float
+    mask: Array | None = None
+    image: Array | None = None
+
+    def half(self):
+        """Half the step."""
+        return Line(self.t / 2, self.mask, None if self.image is None else self.image / 2)
+
+
+def line_search(seen: View, w: Array, gradient: Array, mask: Array) -> Line:
     """The step ``|g|^2 / g^T H g`` along the gradient on `mask`; 1/L where that curvature is not positive."""
     g = cut(gradient, mask)
-    g = g * 2.0 ** -exponent(g)  # so that no product leaves the range
-    curvature = seen.curvature(w, g)
-    return dot(g, g) / curvature if curvature > 0 else reciprocal(seen.lipschitz(w))
+    power = exponent(g)
+    g = g * 2.0**-power  # so that no product leaves the range
+    image = seen.image(g)
+    curvature = dot(g, seen.objective.hvp(w, g)) if image is None else dot(image, image)
+    t = dot(g, g) / curvature if curvature > 0 else reciprocal(lipschitz(seen.objective, w))
+    return Line(t, mask, None if image is None else image * (t * 2.0**power))
 
 
-def _step(seen, rule, point, t, still, first):
-    """The step that is taken: (t, weights that enter, the next point or None).
+def _step(seen, rule, point, line, still, first):
+    """The step that is taken: (its line, weights that enter, the next point or None).
 
     None where the point stands still: the gradient on the support is 0 to `tol` (`still`) and none enters; or where
     no step is short enough.
     """
-    w, kept, value, g, _ = point
+    w, kept, value, g = point[:4]
     xp = namespace(w)
     highest = value + 32 * seen.eps * max(abs(value), abs(first))
     for _ in range(HALVINGS):
         with np.errstate(over="ignore"):  # `at` tells when a step leaves the range
-            moved = w - t * g
+            moved = w - line.t * g
         top = seen.top(moved)
         changed = count(xp.logical_and(top, xp.logical_not(kept)))
         if still and changed == 0:
-            return t, changed, None
+            return line, changed, None
         new = cut(moved, top)
         change = new - w if rule == "normalized" and changed else None
-        if seen.quadratic or isinstance(rule, float):
-            if change is None or _short(t, change, seen.curvature(w, change)):
-                return t, changed, seen.point(new)
+        if line.image is not None:  # a product with the columns that come and go gives A (new - w)
+            shift = seen.image(new - xp.where(line.mask, moved, w)) - line.image
+            if change is None or _short(line.t, change, dot(shift, shift)):
+                return line, changed, seen.moved(point, new, shift)
+        elif seen.quadratic or isinstance(rule, float):
+            if change is None or _short(line.t, change, seen.curvature(w, change)):
+                return line, changed, seen.point(new)
         else:
             after = seen.point(new)
-            if after.value <= highest and (change is None or _short(t, change, dot(change, after.g - g))):
-                return t, changed, after
-        t /= 2
-    return t, changed, None
+            short = change is None or _short(line.t, change, dot(change, after.g - g))
+            if short and after.value <= highest:
+                return line, changed, after
+        line = line.half()
+    return line, changed, None
 
 
 def _short(t, change, curvature):

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 import refprune.definitions as definitions
-from refprune.methods.hard_thresholding import view
+from refprune.methods.lipschitz import lipschitz
 from tests.methods import convex
 from tests.methods.problems import fractions, spd, with_dead
 from tests.methods.recovery import certify, largest, noisy, planted, top
@@ -145,7 +145,7 @@ def test_one_over_l_is_taken_from_the_largest_eigenvalue():
         objective, best, _, rng = convex.planted(seed)
         w = best + rng.normal(size=len(best))
         L = np.linalg.eigvalsh(objective.hessian(w))[-1]
-        assert 0.97 * L <= view(objective, 1, w).lipschitz(w) <= 1.02 * L
+        assert 0.97 * L <= lipschitz(objective, w) <= 1.02 * L
     H = spd(rng, 6)
     for problem in (
         rp.Quadratic(H, np.ones(6)),
