@@ -18,7 +18,7 @@ CLAIMS = {
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
-        "alps", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
+        "alps", "iht-step", "iobs-step", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
 
@@ -117,6 +117,20 @@ def sparsegpt_nm(weight, gram, n, m, block_size, damp):
 def alps(weight, gram, sparsity):
     """`rp.alps`, one budget for the layer."""
     return rp.alps(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity))
+
+
+def iht_step(weight, gradient, step, keep):
+    """The mask of `Unstructured` on the point of a gradient step."""
+    if not 0 <= step < np.inf:
+        raise ValueError(f"need a finite step >= 0; got {step}")
+    point = weight - step * gradient
+    return np.where(rp.Unstructured(keep=keep).mask(abs(point)), point, point.dtype.type(0))
+
+
+def iobs_step(weight, gradient, hessian, keep):
+    """`rp.iobs`, one step with this gradient and Hessian."""
+    model = rp.Quadratic(hessian, weight)
+    return rp.iobs(model, keep, start=weight, sample=lambda w, rng: (gradient, hessian)).weight
 
 
 def cg(matvec, b, rtol):

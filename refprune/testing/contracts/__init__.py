@@ -8,6 +8,8 @@ from . import (
     exact_obs_nm,
     gram,
     gram_conv,
+    iht_step,
+    iobs_step,
     masks,
     networks,
     obs,
@@ -33,6 +35,8 @@ _ALL = (
     sparsegpt_nm.CONTRACT,
     alps.CONTRACT,
     cg.CONTRACT,
+    iht_step.CONTRACT,
+    iobs_step.CONTRACT,
     *networks.CONTRACTS,
 )
 
