@@ -48,7 +48,8 @@ def cosamp(
         The best point that was passed; `mask` keeps exactly k. `trace` has an `Iteration` for every point: ``(value,
         step, changed, inside, level, reason)``, ``step = 0``. The last one is the answer's certificate. Its reason is
         "converged" where the set T came twice in a row, so that nothing changes any more, or the gradient is 0 to
-        `tol`; "cycle" where T came back later; "max_iter" where no iteration was left.
+        `tol`; "cycle" where T came back later, or where the method came to rest above a point that it had passed,
+        which is the answer; "max_iter" where no iteration was left.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def cosamp(
     'converged'
     """
     seen, point, goal = begin(objective, keep, start, max_iter, tol)
-    best, xp = point, namespace(point.w)
+    best, slack, xp = point, 64 * seen.eps * abs(point.value), namespace(point.w)
     past, last, trace = set(), None, []
     for n in range(max_iter + 1):
         merged = xp.logical_or(seen.largest(xp.abs(point.g), 2 * seen.keep), point.w != 0)
@@ -106,6 +107,8 @@ def cosamp(
         trace.append(seen.iteration(point, changed=changed))
         point = Point(w, kept, *seen.at(w))
         best = point if point.value < best.value else best
+    if reason == "converged" and point.value > best.value + slack:
+        reason = "cycle"
     if best is not point:
         trace.append(seen.iteration(point))
     trace.append(seen.iteration(best, reason=reason))

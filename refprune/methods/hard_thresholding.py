@@ -12,6 +12,7 @@ lemma 2.2). The least such L and the gradient on K are the certificate, `Iterati
 
 from dataclasses import dataclass
 from math import inf, isfinite
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from refprune.arrays import (
     swap,
     to_numpy,
 )
+from refprune.methods.checked import Checked
 from refprune.methods.starting import starting_point
 from refprune.methods.system import floating
 from refprune.methods.vectors import count, cut, dot, norm
@@ -204,6 +206,8 @@ class View:
 def view(objective, keep, start):
     """The `View` of an objective; errors as the methods state them."""
     flat, shape, dtype = starting_point(objective, start)
+    if not isinstance(objective, (Quadratic, LeastSquares, LayerProblem)):
+        objective = Checked(objective)
     first = objective.gradient(flat)
     floating(first)
     keep = integer("keep", keep, least=0, most=flat.shape[0])
@@ -248,11 +252,11 @@ def _dead(objective):
 
 def step_rule(step):
     """`step` checked: a rule's name, or a positive float."""
-    if isinstance(step, str):
-        if step not in RULES:
-            raise ValueError(f"need step 'normalized', 'lipschitz' or a number; got {step!r}")
+    if isinstance(step, str) and step in RULES:
         return step
-    step = nonnegative("step", step)
-    if step == 0:
-        raise ValueError("need step > 0; got 0")
-    return step
+    if isinstance(step, bool) or not isinstance(step, Real):
+        error = ValueError if isinstance(step, str) else TypeError
+        raise error(f"need step 'normalized', 'lipschitz' or a number; got {step!r}")
+    if not 0 < step < inf:
+        raise ValueError(f"need step > 0 and finite; got {step}")
+    return float(step)

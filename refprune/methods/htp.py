@@ -102,10 +102,10 @@ def htp(
     for n in range(max_iter + 1):
         if not careful:
             t = _length(seen, rule, point, t)
-        t, changed, after = _next(seen, point, t, careful, goal)
+        t, changed, after = _next(seen, point, t, careful, goal, n == max_iter)
         quiet = after is None or (point.solved and norm(point.g) <= goal)
         worse = not careful and quiet and point.value > best.value + slack
-        cycle = not careful and not quiet and _key(after.kept) in past
+        cycle = not careful and not quiet and after is not point and _key(after.kept) in past
         if worse or cycle:
             reason = "cycle"
         elif quiet:
@@ -118,7 +118,7 @@ def htp(
         if n == max_iter:
             break
         if reason == "cycle":
-            careful, point, t = True, best, reciprocal(lipschitz(objective, best.w))
+            careful, point, t = True, best, reciprocal(lipschitz(seen.objective, best.w))
             continue
         past.add(_key(after.kept))
         point = after
@@ -138,10 +138,11 @@ def _length(seen, rule, point, last):
     return last or reciprocal(lipschitz(seen.objective, point.w))
 
 
-def _next(seen, point, t, careful, goal):
+def _next(seen, point, t, careful, goal, end):
     """The step, the weights that enter, and the next point: None where the support stays and is solved on.
 
-    With `careful` the step is halved until the next point is better; None where it never is.
+    With `careful` the step is halved until the next point is better; None where it never is. At the `end` nothing is
+    solved any more, and the next point is this one.
     """
     xp = namespace(point.w)
     for _ in range(HALVINGS):
@@ -149,6 +150,8 @@ def _next(seen, point, t, careful, goal):
         changed = count(xp.logical_and(chosen, xp.logical_not(point.kept)))
         if changed == 0 and point.solved:
             return t, 0, None
+        if end:
+            return t, changed, point
         w = minimise(seen, point.w, chosen, goal)
         after = Point(w, chosen, *seen.at(w), solved=True)
         if after.value < point.value or not (careful and point.solved):

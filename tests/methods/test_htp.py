@@ -312,13 +312,26 @@ class Saddle:
 PROBLEM = rp.LeastSquares(np.eye(3), np.ones(3))
 
 
+def test_without_iterations_nothing_is_solved():
+    """Two rows are too few for a solve on four weights; a start that needs none is said to be one."""
+    problem = rp.LeastSquares(np.ones((2, 5)) + np.eye(2, 5), np.ones(2))
+    answer = rp.htp(problem, 4, max_iter=0)
+    assert not answer.weight.any()
+    assert [(point.reason, point.changed) for point in answer.trace] == [("max_iter", 0)]
+    with pytest.raises(np.linalg.LinAlgError, match="as many samples as kept weights"):
+        rp.htp(problem, 4, max_iter=1)
+    A, signal = planted(30, 24, 32, 2)
+    for least, reason in ((0, "max_iter"), (1, "converged")):
+        assert rp.htp(rp.LeastSquares(A, A @ signal), 2, signal, max_iter=least).trace[-1].reason == reason
+
+
 @pytest.mark.parametrize(
     ("error", "message", "arguments"),
     [
         (ValueError, r"need keep in \[0, 3\]; got 4", {"keep": 4}),
         (TypeError, "need keep to be an integer", {"keep": True}),
         (ValueError, "need step 'normalized', 'lipschitz' or a number; got 'newton'", {"step": "newton"}),
-        (ValueError, "need step > 0; got 0", {"step": 0.0}),
+        (ValueError, "need step > 0 and finite; got 0", {"step": 0.0}),
         (ValueError, "need max_iter >= 0", {"max_iter": -1}),
         (ValueError, "need tol >= 0", {"tol": -1.0}),
         (TypeError, "need an objective with", {"objective": np.eye(3)}),

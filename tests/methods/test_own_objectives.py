@@ -1,0 +1,73 @@
+"""IHT, HTP and CoSaMP on objectives of the user's own: what these return is checked, and may be used again."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import refprune as rp
+
+METHODS = {"iht": rp.iht, "htp": rp.htp, "cosamp": rp.cosamp}
+D = 9
+
+
+class Own:
+    """A quadratic with the minimum `best`; `change` names functions and what happens to their results."""
+
+    def __init__(self, seed, **change):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(3 * D, D)) + 0.25
+        self.H, self.best, self.change = X.T @ X / len(X), rng.normal(size=D), change
+
+    def result(self, name, value):
+        return self.change.get(name, lambda x: x)(value)
+
+    def value(self, w):
+        return self.result("value", (w - self.best) @ self.H @ (w - self.best) / 2)
+
+    def gradient(self, w):
+        return self.result("gradient", self.H @ (w - self.best))
+
+    def hvp(self, w, v):
+        return self.result("hvp", self.H @ v)
+
+    def hessian(self, w):
+        return self.H
+
+
+class Buffer:
+    """Hands out one array again and again."""
+
+    def __init__(self):
+        self.array = np.zeros(D)
+
+    def __call__(self, result):
+        self.array[:] = result
+        return self.array
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_buffer_for_all_gradients_changes_no_bit(name):
+    for seed in range(40):
+        keep, start = 1 + seed % 4, np.random.default_rng(seed).normal(size=D)
+        buffer = Buffer()
+        mine = METHODS[name](Own(seed, gradient=buffer, hvp=buffer), keep, start)
+        theirs = METHODS[name](Own(seed), keep, start)
+        assert_array_equal(mine.weight, theirs.weight)
+        assert mine.trace == theirs.trace
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("error", "message", "change"),
+    [
+        (TypeError, r"need gradient\(w\) to be an array of .*; got .*list", {"gradient": list}),
+        (ValueError, r"need gradient\(w\) of shape \(9,\); got \(9, 1\)", {"gradient": lambda g: g[:, None]}),
+        (ValueError, r"need gradient\(w\) of shape \(9,\); got \(8,\)", {"gradient": lambda g: g[1:]}),
+        (TypeError, r"need real floating numbers in gradient\(w\); got int64", {"gradient": np.int64}),
+        (ValueError, r"need hvp\(w, v\) of shape \(9,\); got \(4,\)", {"hvp": lambda p: p[:4]}),
+        (TypeError, r"need value\(w\) to be a number; got NoneType", {"value": lambda value: None}),
+    ],
+)
+def test_what_they_return_is_checked(name, error, message, change):
+    with pytest.raises(error, match=message):
+        METHODS[name](Own(0, **change), 4, np.ones(D))
