@@ -241,16 +241,16 @@ def test_5_a_step_of_iht_is_iobs_with_the_identity_for_the_hessian_everywhere():
         g = problem.gradient(w)
         found, _ = definitions.iobs_step(w, g, np.eye(8), keep, "topk", "euclid")
         assert_array_equal(definitions.iht_step(w, g, 1, keep), found)
-        found, _ = definitions.iobs_step(
-            w, g, np.eye(8) * 4, keep
-        )  # H = L I: steps of 1 / L; nothing to make up for
+        # H = L I: steps of 1 / L, and still nothing to make up for
+        found, _ = definitions.iobs_step(w, g, 4 * np.eye(8), keep)
         assert_array_equal(definitions.iht_step(w, g, 0.25, keep), found)
 
 
 def units_of_a_layer(seed, least=0, samples=5):
-    """(H, W) with H > 0, and W >= `least`: whole numbers, so that sums are exact."""
+    """(H, W) with row sums of H above 0, and W >= `least`: whole numbers, so that sums are exact."""
     rng = np.random.default_rng([30, 8, seed])
-    H = rng.integers(1, 2000, size=(12, samples)).astype(float)
+    H = rng.integers(-900 if samples > 1 else 1, 2000, size=(12, samples)).astype(float)
+    H[:, 0] += np.maximum(0, 1 - H.sum(axis=1))
     W = rng.integers(least, 9, size=(20, 12)).astype(float)
     W[:12] += 10 * np.eye(12) * (least == 0)  # so that every support has a solution
     return H, W
