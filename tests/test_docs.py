@@ -67,7 +67,14 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
 
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("index", 2), ("networks", 2), ("convolutions", 3), ("whole_networks", 6), ("sparse_recovery", 6)],
+    [
+        ("index", 2),
+        ("networks", 2),
+        ("convolutions", 3),
+        ("whole_networks", 6),
+        ("structured", 5),
+        ("sparse_recovery", 6),
+    ],
 )
 def test_the_code_on_a_page_runs(page, count):
     text = (ROOT / f"docs/{page}.rst").read_text()

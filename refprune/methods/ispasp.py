@@ -95,8 +95,8 @@ def ispasp(
 
     A row sum is blind to W, and to how much a unit varies: a unit that always emits a little beats one that speaks
     up for one class. The norm sees both, and bounds what is lost: :math:`\|V\|_F \le \sum_{u \in P} \|W_{:u}
-    H_{u:}\|_F`, P the pruned units. It costs one more pass over H, and of a convolution the products of what its
-    kernel sees of each channel.
+    H_{u:}\|_F`, P the pruned units. Its square, by sample and halved, is OBD's saliency of a column. It costs one
+    more pass over H, and of a convolution the products of what its kernel sees of each channel.
 
     Signed importance sees the mean activations alone: it is the choice of CoSaMP for the signal h, the row sums of H,
     measured as W h, with the sign of the gradient and without the least squares. Where H takes both signs (no

@@ -122,6 +122,17 @@ def test_the_residual_is_bounded_by_the_norms_of_what_was_pruned(seed, keep):
         assert bound <= np.sort(size)[: 12 - keep].sum() * (1 + 1e-12)
 
 
+@given(st.integers(0, 10**6), st.integers(6, 12))
+def test_norms_of_half_of_the_units_or_more_are_obd(seed, keep):
+    """Half the square of a norm, by sample, is OBD's saliency of a column. Whole numbers, 8 samples: ties are ties."""
+    rng = np.random.default_rng(seed)
+    hidden, weight = whole(rng, 12, 8, most=3), whole(rng, 4, 12, most=3)
+    columns = rp.obd(rp.LayerProblem.from_inputs(weight, hidden.T), rp.Groups(keep=keep, axis=1))
+    answer = rp.ispasp(hidden, weight, keep, rank="norms")
+    assert_array_equal(answer.mask, columns.mask)
+    assert_allclose(answer.objective, columns.objective, rtol=1e-13, atol=1e-13)
+
+
 def test_norms_of_units_with_several_columns():
     """What a channel gives is no product of two norms: two kernel entries that see equal numbers may cancel."""
     images, kernel = np.ones((1, 2, 1, 3)), np.array([[[[3.0, -3.0]], [[1.0, 0.5]]]])
