@@ -145,7 +145,7 @@ def _passes(contract, mistake, problem, view):
     found = _called(contract, mistake.fresh(), {name: _wide(value) for name, value in problem.items()})
     if found is None:
         return False
-    if found.weight is not None:
+    if found.weight is not None and found.weight.dtype.kind == "f":  # indices stay what they are
         found.weight = found.weight.astype(view.dtype)
     return all(check.outcome != "fail" for check in contract.climb(view, found))
 

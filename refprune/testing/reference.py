@@ -18,7 +18,7 @@ CLAIMS = {
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
-        "alps", "iht-step", "iobs-step", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
+        "alps", "iht-step", "iobs-step", "ispasp", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
 
@@ -131,6 +131,11 @@ def iobs_step(weight, gradient, hessian, keep):
     """`rp.iobs`, one step with this gradient and Hessian."""
     model = rp.Quadratic(hessian, weight)
     return rp.iobs(model, keep, start=weight, sample=lambda w, rng: (gradient, hessian)).weight
+
+
+def ispasp(hidden, weight, keep):
+    """`rp.ispasp`, signed and by row sums: what its mask keeps."""
+    return np.flatnonzero(rp.ispasp(hidden, weight, keep).mask[0])
 
 
 def cg(matvec, b, rtol):

@@ -10,6 +10,7 @@ from . import (
     gram_conv,
     iht_step,
     iobs_step,
+    ispasp,
     masks,
     networks,
     obs,
@@ -37,6 +38,7 @@ _ALL = (
     cg.CONTRACT,
     iht_step.CONTRACT,
     iobs_step.CONTRACT,
+    ispasp.CONTRACT,
     *networks.CONTRACTS,
 )
 
