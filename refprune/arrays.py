@@ -109,11 +109,13 @@ def smallest(scores, count, first=None):
 
 def _smallest(xp, scores, count):
     """`smallest` without a stable sort: what is below the last entry taken, and the first of its equals."""
-    ordered = xp.sort(scores, axis=-1)
     if getattr(count, "shape", ()):
-        last = xp.take_along_axis(ordered, xp.maximum(count - 1, 0 * count), axis=-1)
+        last = xp.take_along_axis(xp.sort(scores, axis=-1), xp.maximum(count - 1, 0 * count), axis=-1)
     else:
-        last = ordered[..., max(count - 1, 0)][..., None]
+        at = max(count - 1, 0)
+        partition = getattr(xp, "partition", None)  # not in the standard
+        ordered = partition(scores, at, axis=-1) if partition else xp.sort(scores, axis=-1)
+        last = ordered[..., at][..., None]
     below, equal = scores < last, scores == last
     cumulate = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
     rank = xp.sum(astype(below, xp.int64), axis=-1, keepdims=True) + cumulate(

@@ -117,15 +117,15 @@ def iht(
     first, trace = point.value, []
     line = Line(rule) if isinstance(rule, float) else None
     while True:
-        inside, whole = norm(cut(point.g, point.kept)), norm(point.g)
-        if whole == 0 or seen.keep == 0:
+        inside = norm(cut(point.g, point.kept))
+        if seen.keep == 0 or inside == 0 == norm(point.g):
             line = Line(0.0)
         elif rule == "normalized":
             line = line_search(seen, point.w, point.g, point.kept if inside else seen.top(point.g))
         elif line is None:
             line = Line(factor * reciprocal(lipschitz(seen.objective, point.w)))
         line, changed, after = _step(seen, rule, point, line, inside <= goal, first)
-        settled = inside <= goal and (changed == 0 or whole <= goal)
+        settled = inside <= goal and (changed == 0 or norm(point.g) <= goal)
         reason = "converged" if settled else "stagnated" if after is None else ""
         reason = reason or ("max_iter" if len(trace) == max_iter else "")
         if reason and point.age:  # what is said of the answer comes from a residual that was not updated

@@ -1,6 +1,8 @@
 """What methods on a flat vector measure it by: sums of squares and products in scaled units, counts, cuts."""
 
-from refprune.arrays import astype, namespace
+import numpy as np
+
+from refprune.arrays import namespace, to_numpy
 from refprune.methods.system import exponent
 
 
@@ -11,7 +13,7 @@ def cut(w, kept):
 
 def count(mask):
     """How many entries of `mask` are True."""
-    return int(namespace(mask).sum(astype(mask, namespace(mask).int64)))
+    return int(np.count_nonzero(to_numpy(mask)))
 
 
 def dot(a, b):
