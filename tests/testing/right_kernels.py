@@ -13,6 +13,7 @@ from math import prod
 
 from right_networks import Networks
 from right_sweeps import Sweeps
+from right_units import Units
 
 
 def count_of(sparsity, total):
@@ -21,7 +22,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps):
+class Kernels(Networks, Sweeps, Units):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed
