@@ -62,7 +62,19 @@ def residual():
     )
 
 
-NETWORKS = {"perceptron": perceptron, "images": images, "residual": residual}
+def twice():
+    """Two BatchNorm layers, one behind the other: both are linear, and their product counts."""
+    layers = [
+        rp.Conv2d(2, 6, 2),
+        rp.ReLU(),
+        rp.Conv2d(6, 3, 2),
+        rp.BatchNorm2d(3, EPS),
+        rp.BatchNorm2d(3, EPS),
+    ]
+    return layers, (2, 4, 3), {"2": (["0", "1"], ["2", "3", "4"])}
+
+
+NETWORKS = {"perceptron": perceptron, "images": images, "residual": residual, "twice": twice}
 
 
 def problem(draw, seed=0, samples=6):
