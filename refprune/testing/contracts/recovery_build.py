@@ -16,9 +16,9 @@ FLAGS = (
     "WrongCount",
 )  # fmt: skip
 SHAPES = (
-    (24, 12), (1, 5), (8, 1), (12, 6), (20, 8), (40, 16), (16, 16), (16, 32), (24, 40), (32, 48), (40, 80),
+    (24, 12), (1, 5), (8, 1), (12, 6), (20, 8), (40, 16), (16, 16), (16, 32), (24, 40), (32, 48), (40, 80), (24, 24),
 )  # fmt: skip
-AXES = {"design": ("sample", "column"), "target": ("sample",), "start": ("column",)}
+AXES = {"design": ("row", "column"), "target": ("row",), "start": ("column",)}
 NOISES = (0.0, 0.03, 0.3)  # share of the size of a target
 
 
@@ -39,6 +39,7 @@ def suits(flag, shape):
         "K1": tall(shape) and columns > 1,
         "Orthonormal": tall(shape) and columns > 4,
         "Tie": tall(shape) and columns > 4,
+        "Optimal": 1 < samples <= columns,
         "DeadInput": samples > 4 and columns > 4,
     }
     return wanted.get(flag, True if flag in ("KAll", "Empty", "WrongCount") else min(shape) > 1)
@@ -66,7 +67,7 @@ def problem(flag, shape, rng, dtype, share=4):
     if flag == "ZeroTarget":
         y = np.zeros(samples)
     start = _start(rng, flag, A, y, signal, keep)
-    scale = 2.0 ** rng.integers(-2, 3)
+    scale = 2.0 ** rng.integers(-4, 5)
     if flag == "LossScale":
         scale = rng.choice([1e-3, 1e3]) if dtype != np.float16 else rng.choice([0.02, 20.0])
     A, start = A * scale, start / scale
@@ -83,7 +84,7 @@ def _keep(rng, flag, columns, top):
     if flag in ("K0", "K1", "KAll"):
         return make.keep_count(rng, columns, flag)
     if flag == "Optimal":
-        return top if top < columns else max(1, columns // 2)
+        return top
     if flag == "Tie":
         return int(rng.integers(2, columns // 2 + 1))
     return int(rng.integers(1, max(top, 1) + 1))
@@ -98,7 +99,7 @@ def design(rng, flag, shape):
         move = rng.normal(size=(columns, columns))
         move = (move + move.T) / 2
         return basis @ (np.eye(columns) + rng.choice([0.0, 0.02, 0.038]) * move / np.linalg.norm(move, 2))
-    if flag == "Correlated":
+    if flag in ("Correlated", "Optimal"):
         share = rng.uniform(0.2, 0.5)
         for j in rng.permutation(columns)[: columns // 2]:
             A[:, j] = (1 - share) * A[:, j] + share * A[:, rng.integers(columns)]
@@ -228,7 +229,9 @@ class LeastSquaresView(View):
 
     def cut(self, w, dead_first=False):
         """The vectors that T_k may make of `w`: one for each choice among equals at the border; [] when too many."""
-        size = np.abs(w) if not dead_first else np.where(self.living, np.abs(w), -1.0)
+        size = np.abs(w) if not dead_first else np.where(self.living, np.abs(w), 0.0)
+        if np.count_nonzero(size) <= self.keep:
+            return [np.where(size > 0, w, 0.0)]
         return [np.where(kept, w, 0.0) for kept in choices(size, self.keep, 0.0)]
 
 
