@@ -78,7 +78,7 @@ class Hidden:
     def selections(self, keep, importance, iterations, stop, rank="sums") -> tuple[Selection, ...]:
         """The iterations of i-SpaSP; the last one has the answer."""
         total = self._total()
-        sizes = to_numpy(self._by_unit(total)) if rank == "sums" else self._norms()
+        sizes, scale = (to_numpy(self._by_unit(total)), 0) if rank == "sums" else self._norms()
         if importance == "signed":  # one image stands for all samples
             batches, absolute = [total], False
             params = {name: astype(value, total.dtype) for name, value in self.params.items()}
@@ -93,7 +93,9 @@ class Hidden:
             candidates = order[among[order]]  # from the smallest to the largest
             last, kept = kept, np.zeros(self.units, dtype=bool)
             kept[candidates[len(candidates) - keep :]] = True
-            found.append(Selection(np.flatnonzero(kept), float(sizes[kept].sum())))
+            with np.errstate(over="ignore", under="ignore"):
+                size = float(np.ldexp(sizes[kept].sum(), scale))
+            found.append(Selection(np.flatnonzero(kept), size))
             if stop and (kept == last).all():
                 break
         return tuple(found)
@@ -124,15 +126,14 @@ class Hidden:
         return total
 
     def _norms(self):
-        """The norm of what each unit gives to the outputs, over samples (and positions); a NumPy array."""
+        """(NumPy array, exponent): the norm of what each unit gives to the outputs, over samples (and positions)."""
         columns = self._columns()  # (units, entries of the weight, outputs)
         scale, found = max(exponent(x) for x in self.batches), 0
         for x in self._parts(self.batches):
             X = self._read(astype(x, columns.dtype) * 2.0**-scale)
             found = found + swap(X) @ X  # (units, entries of the weight, the same)
         squares = to_numpy(namespace(columns).sum(columns * (found @ columns), axis=(1, 2)))
-        with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(np.sqrt(np.maximum(squares, 0)), scale + self.exponent)  # below 0 is rounding
+        return np.sqrt(np.maximum(squares, 0)), scale + self.exponent  # below 0 is rounding
 
     def _columns(self):
         """The weight as it acts through the BatchNorm2d layers, unit by unit (units, entries, outputs)."""
