@@ -210,7 +210,8 @@ def test_permuted_and_scaled(name, rank):
         order = rng.permutation(12)
         moved = rp.ispasp(hidden[order][:, ::-1], weight[::-1, order], keep, importance=name, rank=rank)
         assert_array_equal(moved.mask, mask[:, order])
-        for a, b in ((600, 0), (-600, 0), (0, 300), (0, 600), (0, -600), (-600, 600), (600, 600), (-600, -600)):
+        powers = ((600, 0), (-600, 0), (0, 300), (0, 600), (0, -600), (-600, 600), (600, 600), (-600, -600))
+        for a, b in powers:
             scaled = rp.ispasp(hidden * 2.0**b, weight * 2.0**a, keep, name, rank=rank)
             assert_array_equal(scaled.mask, mask)
     answer = rp.ispasp(hidden, weight, 6)
