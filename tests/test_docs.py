@@ -146,6 +146,24 @@ def test_the_figures_on_the_pages_keep_what_the_pages_say():
         assert int(line["peak memory (MiB)"]) <= int(line["stated bound (MiB)"])
 
 
+def test_the_table_of_neurons_keeps_what_its_page_says():
+    """Means, in percent; the spread is behind the sign."""
+    lines = {(line.pop("neurons kept by"), line.pop("refit")): line for line in table("neurons.csv")}
+    mean = {
+        key: np.array([float(cell.split("%")[0]) for cell in line.values()]) for key, line in lines.items()
+    }
+    chosen = {name for name, refit in mean if refit} - {"random"}
+    assert len(chosen) == 5
+    assert (mean["i-SpaSP by norms", ""] > mean["i-SpaSP", ""]).all()
+    assert (mean["OBD", ""] > mean["i-SpaSP", ""]).all()
+    assert mean["i-SpaSP", ""][2] < mean["magnitude", ""][2]  # a quarter of the neurons
+    fits = np.array([mean[name, "yes"] for name in chosen])
+    assert (fits.max(axis=0) - fits.min(axis=0) < 2).all()
+    assert (mean["all", ""] - fits)[:, 2].max() < 2
+    for name in chosen:
+        assert (mean[name, "yes"] > mean[name, ""]).all()
+
+
 def test_the_table_of_recovery_keeps_what_its_page_says(monkeypatch):
     """And its script, on signals that every method finds or misses as the table says."""
     lines = {line["method"]: line for line in table("recovery.csv")}
