@@ -321,6 +321,9 @@ def test_without_iterations_nothing_is_solved():
     with pytest.raises(np.linalg.LinAlgError, match="as many samples as kept weights"):
         rp.htp(problem, 4, max_iter=1)
     A, signal = planted(30, 24, 32, 2)
+    problem, _, _ = noisy(89)
+    assert len(rp.htp(problem, 4).trace) > 3
+    assert [point.reason for point in rp.htp(problem, 4, max_iter=2).trace] == ["", "", "max_iter"]
     for least, reason in ((0, "max_iter"), (1, "converged")):
         assert rp.htp(rp.LeastSquares(A, A @ signal), 2, signal, max_iter=least).trace[-1].reason == reason
 

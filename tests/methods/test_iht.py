@@ -45,6 +45,27 @@ def test_the_definition_is_exact_on_fractions():
     ]
 
 
+@pytest.mark.parametrize(("samples", "d", "keep"), [(30, 200, 6), (40, 24, 12), (60, 40, 40)])
+def test_wide_designs_and_updated_residuals_give_the_points_of_the_definition(samples, d, keep):
+    """Few columns of many, many of few, and all; the points are compared after 0 to 25 steps.
+
+    Rounding grows with the steps, by a factor |1 - t H| each; nearly equal designs give no other supports here.
+    """
+    for seed in range(6):
+        A, signal = planted(seed, samples, d, max(keep // 2, 1))
+        y = A @ signal + 0.05 * np.random.default_rng(seed).normal(size=samples)
+        problem, start = rp.LeastSquares(3 * A, y), np.random.default_rng(seed).normal(size=d)
+        for rule in ("normalized", 0.5 / largest(problem)):
+            points = definitions.iht(problem, keep, start, 25, rule)
+            long = rp.iht(problem, keep, start, rule, max_iter=25, tol=0)
+            for t in (0, 1, 2, 5, 9, 10, 16, 25):
+                answer = rp.iht(problem, keep, start, rule, max_iter=t, tol=0)
+                assert_allclose(answer.weight, points[t], rtol=0, atol=1e-10 * np.abs(points[0]).max())
+                # of an updated residual: some ten roundings of numbers like y and A w_0
+                size = problem.value(points[0]) + y @ y
+                assert_allclose(long.trace[t].value, problem.value(points[t]), rtol=1e-10, atol=1e-15 * size)
+
+
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
 def test_answers_are_stationary_and_values_never_rise(rule):
     converged = 0
@@ -209,11 +230,20 @@ def test_a_start_that_is_optimal_comes_back_bit_for_bit():
     assert_array_equal(rp.iht(layer, 2).weight, layer.weight)
 
 
-def test_the_search_goes_along_the_largest_gradients_where_the_support_has_none():
+@pytest.mark.parametrize(
+    "problem",
+    [
+        rp.Quadratic(np.array([4.0, 1.0]), np.array([1.0, 3.0])),
+        rp.LeastSquares(np.diag([2.0, 1.0]), np.array([2.0, 3.0])),
+    ],
+    ids=["quadratic", "least squares"],
+)
+def test_the_search_goes_along_the_largest_gradients_where_the_support_has_none(problem):
     """From (1, 0) with H = diag(4, 1) and the minimum (1, 3): t = 1 is halved, 1/L = 1/4 would stay."""
-    answer = rp.iht(rp.Quadratic(np.array([4.0, 1.0]), np.array([1.0, 3.0])), 1, np.array([1.0, 0.0]))
+    answer = rp.iht(problem, 1, np.array([1.0, 0.0]))
     assert (answer.trace[0].step, answer.trace[0].changed, answer.trace[0].inside) == (0.5, 1, 0.0)
     assert answer.trace[0].level == 3.0
+    assert answer.trace[1].value == 3.125  # at (0, 1.5)
     assert_allclose(answer.weight, [0, 3], rtol=0, atol=1e-8)  # `tol` of the first gradient
 
 

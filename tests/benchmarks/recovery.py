@@ -1,0 +1,83 @@
+"""How long an iteration of IHT and a search by i-SpaSP take, beside the matrix products that they stand for.
+
+`python -m tests.benchmarks.recovery`. Processor time, the least of some turns. Run with one BLAS thread
+(OPENBLAS_NUM_THREADS=1).
+"""
+
+import numpy as np
+
+import refprune as rp
+from tests.benchmarks.networks import least
+
+RULES = {"normalized": "normalized", "1 / L": "lipschitz", "0.1": 0.1}
+ONCE = 4  # the iterations of a call that is taken off a longer one, with all that is done once
+
+
+def planted(samples, columns, keep, dtype="float64"):
+    """Least squares of a planted signal with noise."""
+    rng = np.random.default_rng(0)
+    A = (rng.normal(size=(samples, columns)) / samples**0.5).astype(dtype)
+    signal = np.zeros(columns, dtype)
+    signal[rng.choice(columns, keep, replace=False)] = rng.normal(size=keep)
+    return rp.LeastSquares(A, A @ signal + (0.3 * rng.normal(size=samples) / samples**0.5).astype(dtype))
+
+
+def iteration(rule, samples=2000, columns=4000, keep=100, dtype="float64", count=16, repeat=7):
+    """(seconds of an iteration of rp.iht, of the products A w and A^T r), the mean of `count` iterations."""
+    problem = planted(samples, columns, keep, dtype)
+    A, r = problem.design, problem.target
+    w = A.T @ r
+
+    def run(iterations):
+        return rp.iht(problem, keep, step=RULES[rule], max_iter=iterations, tol=0)
+
+    made = len(run(ONCE + count).trace) - len(run(ONCE).trace)
+    assert made == count, f"it ended after {made} iterations"
+    short, long, forth, back = least(
+        lambda: run(ONCE), lambda: run(ONCE + count), lambda: A @ w, lambda: A.T @ r, repeat=repeat
+    )
+    return (long - short) / count, forth + back
+
+
+def search(units=4096, samples=10_000, outputs=256, importance="signed", repeat=1):
+    """(iterations, seconds of rp.ispasp with a quarter of the units, of the products of its algorithm).
+
+    These are U = W H once, and in every iteration W_S H_S of the kept units S and W^T V.
+    """
+    rng = np.random.default_rng(0)
+    hidden = np.maximum(rng.normal(size=(units, samples)), 0)
+    weight, keep = rng.normal(size=(outputs, units)), units // 4
+    iterations = len(rp.ispasp(hidden, weight, keep, importance).trace)
+    few, some, V = weight[:, :keep].copy(), hidden[:keep], weight @ hidden
+    seconds, once, forth, back = least(
+        lambda: rp.ispasp(hidden, weight, keep, importance),
+        lambda: weight @ hidden,
+        lambda: few @ some,
+        lambda: weight.T @ V,
+        repeat=repeat,
+    )
+    return iterations, seconds, once + iterations * (forth + back)
+
+
+def main():
+    print("IHT, 2000 x 4000: ms of an iteration, of two products, ratio")
+    for keep in (100, 1000):
+        for dtype in ("float64", "float32"):
+            for rule in RULES:
+                count = 60 if rule == "1 / L" and dtype == "float64" else 16
+                mine, products = iteration(rule, keep=keep, dtype=dtype, count=count)
+                print(
+                    f"{keep:5d} {dtype} {rule:10s} {mine * 1e3:6.2f} {products * 1e3:6.2f} {mine / products:.2f}"
+                )
+    print("i-SpaSP, 4096 units, 10,000 samples: iterations, seconds, of the products, ratio")
+    for outputs in (10, 256):
+        for importance in ("signed", "absolute"):
+            count, mine, products = search(outputs=outputs, importance=importance)
+            print(
+                f"{outputs:5d} {importance:8s} {count} {mine:6.2f} {products:6.2f} {mine / products:.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
