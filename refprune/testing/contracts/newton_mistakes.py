@@ -37,6 +37,8 @@ def best(m, kept):
 
 def surgeon(weight, gradient, hessian, keep, *, point=newton, scores=None, finish=best, how="top", damp=0.0):
     """One step, right with the defaults."""
+    if not (np.isfinite(weight).all() and np.isfinite(gradient).all() and np.isfinite(hessian).all()):
+        raise ValueError("need finite numbers")
     living = np.diagonal(hessian) > 0
     at, dead = np.flatnonzero(living), np.flatnonzero(~living)
     H = hessian[np.ix_(at, at)]
