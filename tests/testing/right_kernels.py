@@ -12,6 +12,7 @@ from itertools import islice
 from math import prod
 
 from right_networks import Networks
+from right_steps import Steps
 from right_sweeps import Sweeps
 from right_units import Units
 
@@ -22,7 +23,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps, Units):
+class Kernels(Networks, Sweeps, Steps, Units):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed
@@ -266,7 +267,8 @@ class Kernels(Networks, Sweeps, Units):
         return self.xp.asarray(array, copy=True)
 
 
-PATHS = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "sparsegpt", "sparsegpt-nm")
+PATHS = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "sparsegpt", "sparsegpt-nm",
+         "iobs-step", "iobs")  # fmt: skip
 
 
 @dataclass(frozen=True)
