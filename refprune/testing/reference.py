@@ -18,7 +18,7 @@ CLAIMS = {
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
-        "alps", "iht-step", "cosamp-step", "iobs-step", "iobs", "ispasp", "cg",
+        "alps", "iht", "htp", "cosamp", "iht-step", "cosamp-step", "iobs-step", "iobs", "ispasp", "cg",
         "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
@@ -118,6 +118,21 @@ def sparsegpt_nm(weight, gram, n, m, block_size, damp):
 def alps(weight, gram, sparsity):
     """`rp.alps`, one budget for the layer."""
     return rp.alps(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity))
+
+
+def iht(design, target, keep, start):
+    """`rp.iht`; patient with designs of a bad condition."""
+    return rp.iht(rp.LeastSquares(design, target), keep, start, max_iter=20_000)
+
+
+def htp(design, target, keep, start):
+    """`rp.htp`."""
+    return rp.htp(rp.LeastSquares(design, target), keep, start)
+
+
+def cosamp(design, target, keep, start):
+    """`rp.cosamp`."""
+    return rp.cosamp(rp.LeastSquares(design, target), keep, start)
 
 
 def iht_step(weight, gradient, step, keep):

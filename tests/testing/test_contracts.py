@@ -14,7 +14,7 @@ NAMES = tuple(testing.contracts)
 ISSUED = {
     "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
     "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
-    "alps", "ispasp", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
+    "alps", "ispasp", "iht", "htp", "cosamp", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
 }  # fmt: skip
 
 

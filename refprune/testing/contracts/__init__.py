@@ -3,6 +3,7 @@
 from . import (
     alps,
     cg,
+    cosamp,
     cosamp_step,
     exact_obs,
     exact_obs_blocks,
@@ -18,6 +19,7 @@ from . import (
     obs,
     one_shot,
     optimal_weights,
+    recovery,
     sparsegpt,
     sparsegpt_nm,
 )
@@ -38,6 +40,9 @@ _ALL = (
     sparsegpt_nm.CONTRACT,
     alps.CONTRACT,
     cg.CONTRACT,
+    recovery.IHT,
+    recovery.HTP,
+    cosamp.CONTRACT,
     iht_step.CONTRACT,
     cosamp_step.CONTRACT,
     iobs_step.CONTRACT,

@@ -34,20 +34,23 @@ TOLERANCE = (
 )
 
 
-def _objective(w, design, target, keep, start):
+def half_squares(w, design, target, keep, start):
+    """``|A w - y|^2 / 2``."""
     return float(np.sum((design @ w - target) ** 2)) / 2
 
 
-def _in_double(design, target, start):
-    """The objective and the start in float64; bad numbers are refused."""
+def in_double(design, target, keep, start):
+    """The objective and the start in float64; bad numbers and counts are refused."""
     if not all(np.isfinite(array).all() for array in (design, target, start)):
         raise ValueError("need finite numbers")
+    if not 0 <= keep <= start.size:
+        raise ValueError(f"need keep from 0 to {start.size}; got {keep}")
     return LeastSquares(design.astype(float), target.astype(float)), start.astype(float)
 
 
 def _iht(design, target, keep, start):
     """The definition, until the gradient is small on a support that stays."""
-    f, w = _in_double(design, target, start)
+    f, w = in_double(design, target, keep, start)
     w = definitions.iht(f, keep, w, 0)[0]
     goal = 1e-10 * max(np.linalg.norm(f.gradient(point)) for point in (w, 0 * w))
     for _ in range(ROUNDS):
@@ -59,7 +62,7 @@ def _iht(design, target, keep, start):
 
 def _htp(design, target, keep, start):
     """The definition, to its last point."""
-    f, w = _in_double(design, target, start)
+    f, w = in_double(design, target, keep, start)
     lipschitz = float(np.linalg.norm(f.design, 2)) ** 2
     return definitions.htp(f, keep, w, lipschitz)[-1].astype(start.dtype)
 
@@ -75,7 +78,7 @@ def _contract(name, reference, mistakes, view, promises, readings, example):
         ties="any support that keeps these promises; at ties of T_k(start) the worst choice is the measure",
         reference=reference,
         checks=CHECKS,
-        mistakes=(*mistakes, *of_form(reference, _objective)),
+        mistakes=(*mistakes, *of_form(reference, half_squares)),
         view=view,
         flags=build.FLAGS,
         shapes=build.SHAPES,

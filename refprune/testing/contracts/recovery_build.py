@@ -40,6 +40,7 @@ def suits(flag, shape):
         "Orthonormal": tall(shape) and columns > 4,
         "Tie": tall(shape) and columns > 4,
         "Optimal": 1 < samples <= columns,
+        "EqualMagnitudes": 1 < samples <= columns,
         "DeadInput": samples > 4 and columns > 4,
     }
     return wanted.get(flag, True if flag in ("KAll", "Empty", "WrongCount") else min(shape) > 1)
@@ -87,6 +88,8 @@ def _keep(rng, flag, columns, top):
         return top
     if flag == "Tie":
         return int(rng.integers(2, columns // 2 + 1))
+    if flag == "DeadInput":  # 3 k columns that are not 0 are left for CoSaMP
+        top = min(top, (columns - max(1, columns // 5)) // 3)
     return int(rng.integers(1, max(top, 1) + 1))
 
 
@@ -208,7 +211,7 @@ class LeastSquaresView(View):
 
     def objective(self, w):
         """``|A w - y|^2 / 2``."""
-        residual = self.design @ np.asarray(w, dtype=float) - self.target
+        residual = self.design @ w - self.target
         return float(residual @ residual) / 2
 
     def length(self, w):

@@ -98,43 +98,16 @@ def htp(A, y, keep, start, *, gradient=s.right_gradient, step=s.SAFE, choose=s.b
         most = 0 if early and (mask == old).all() else most
         w = np.where(mask, values(A, y, np.where(mask, moved, 0), old if stale else mask), 0)
         past.append(mask)
-        old, best = mask, w if _half(A, y, w) <= _half(A, y, best) else best
+        old, best = mask, w if s.half(A, y, w) <= s.half(A, y, best) else best
     return finish(A, y, best, w, keep) if finish else best
-
-
-def _half(A, y, w):
-    return float(np.sum((A @ w - y) ** 2)) / 2
 
 
 def _unsolved(A, y, w, kept):
     return w
 
 
-def _matched(A, y, w, kept):
-    return np.where(kept, A.T @ y / np.maximum(np.sum(A * A, axis=0), 1e-300), 0)
-
-
-def _ridge(A, y, w, kept):
-    B, out = A[:, kept], np.zeros_like(w)
-    damp = 0.01 * np.sum(B * B) / max(B.shape[1], 1) + 1e-300
-    out[kept] = np.linalg.solve(B.T @ B + damp * np.eye(B.shape[1]), B.T @ y)
-    return out
-
-
-def _steps(A, y, w, kept):
-    for _ in range(3):
-        g = np.where(kept, s.right_gradient(A, y, w), 0)
-        below = np.sum((A @ g) ** 2)
-        w = w - (g @ g / below if below > 0 else 0) * g
-    return w
-
-
 def _all_then_cut(A, y, w, kept):
     return np.linalg.lstsq(A, y, rcond=None)[0]
-
-
-def _mean_scale(A, y, w, kept):
-    return 2 / A.shape[0] * s.solve(A, y, w, kept)
 
 
 def _both_then_cut(A, y, best, last, keep):
@@ -148,13 +121,13 @@ def of_htp():
     slip = s.of_loop(htp)
     return (
         slip("no-solve", "the weights are those of the gradient step", values=_unsolved),
-        slip("three-gradient-steps", "three gradient steps stand for the solve", values=_steps),
+        slip("three-gradient-steps", "three gradient steps stand for the solve", values=s.three_steps),
         slip("all-then-cut", "the solve is on all columns, and cut then", values=_all_then_cut),
         slip("both-then-cut", "the last solve is on 2 k columns, and cut then", finish=_both_then_cut),
         slip("stale-support", "the solve is on the support before", stale=True),
-        slip("matched-filter", "A^T y over the squared norms stands for the solve", values=_matched),
-        slip("ridge", "1 % of the mean diagonal is added in the solve", values=_ridge),
-        slip("mean-scale", "2 / samples is on one side of the normal equations", values=_mean_scale),
+        slip("matched-filter", "A^T y over the squared norms stands for the solve", values=s.matched),
+        slip("ridge", "1 % of the mean diagonal is added in the solve", values=s.ridge),
+        slip("mean-scale", "2 / samples is on one side of the normal equations", values=s.mean_scale),
         slip("threshold-by-value", "all weights that reach the k-th size stay: more than k at ties", choose=s.at_least),
         slip("above-the-threshold", "only what exceeds the next size stays: fewer than k at ties", choose=s.above),
         slip("largest-signed", "the k largest stay, not the k largest in size", choose=s.signed),

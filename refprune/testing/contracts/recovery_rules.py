@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import checks, transforms
+from ..bounds import SOLVE
 from ..contract import Check, CheckSpec, failed, not_claimed, passed
 from .recovery_build import AXES, LeastSquaresView
 
@@ -25,20 +26,31 @@ class RecoveryView(LeastSquaresView):
     def need_independent(self, size):
         """Leave the answer open where some `size` columns are dependent: a solve on them has many answers."""
         samples, living = self.design.shape[0], self.design[:, self.living]
-        size = min(size, living.shape[1])
-        if size > samples:
+        size, width = min(size, self.start.size), living.shape[1]
+        if width < size:
+            self.expect("free", f"{width} columns are not 0; a solve on {size} is singular")
+        elif self.start[~self.living].any():
+            self.expect("free", "start is not 0 on a column of zeros")
+        elif size > samples:
             self.expect("free", f"{samples} samples are too few for a solve on {size} columns")
         elif size > 1:
             unit = living / np.linalg.norm(living, axis=0)
             if np.abs(np.triu(unit.T @ unit, 1)).max() >= 1 - ALIKE:
                 self.expect("free", "two columns of design are the same up to a factor")
-            elif living.shape[1] <= samples and np.linalg.cond(unit) * samples * self.eps >= 1:
+            elif width <= samples and np.linalg.cond(unit) * samples * self.eps >= 1:
                 self.expect("free", "the columns of design are dependent to rounding")
 
     def allowed(self, w):
-        """The largest norm of the gradient on the support that counts as 0."""
-        target = self.target if self.target.any() else self.design @ self.cut_first()
-        return SHARE * float(np.linalg.norm(self.design.T @ target)) + self.gradient_error(w)
+        """The largest norm of the gradient on the support that counts as 0.
+
+        Where the target is 0 the weights go to 0, and their rounding with them: a method stops at a share of the first
+        gradient, which is at least its arithmetic's rounding.
+        """
+        if self.target.any():
+            size, share = self.design.T @ self.target, SHARE
+        else:
+            size, share = self.gradient(self.cut_first()), max(SHARE, SOLVE * self.eps)
+        return share * float(np.linalg.norm(size)) + self.gradient_error(w)
 
     def cut_first(self):
         """T_k(start), the lowest index first among equals."""
@@ -73,8 +85,8 @@ def objective(view, answer):
     """The reported objective is that of the reported weights."""
     if answer.objective is None:
         return not_claimed("no objective was given")
-    true = view.objective(answer.weight)
-    bound = view.rounding * view.length(answer.weight) ** 2
+    w = answer.weight.astype(float)
+    true, bound = view.objective(w), view.rounding * view.length(w) ** 2
     if not abs(answer.objective - true) <= bound:
         text = f"objective {answer.objective:.6g} is reported; the reported weights have {true:.6g}"
         text += f" ({answer.objective / true:.4g} times as large)" if true else ""
@@ -145,6 +157,10 @@ def scaled(contract, problem, rng):
 def embedded(contract, problem, rng):
     """In the next larger shape, with samples and columns of zeros at random places."""
     samples, columns = problem["design"].shape
+    if 3 * problem["keep"] > int(
+        problem["design"].any(axis=0).sum()
+    ):  # CoSaMP would need the columns of zeros
+        return None
     larger = [
         (n, d) for n, d in contract.shapes if n >= samples and d >= columns and (n, d) != (samples, columns)
     ]
@@ -168,10 +184,11 @@ def another_keep(contract, problem, rng):
 
 
 def another_design(contract, problem, rng):
-    """The same target and start with the columns in another order."""
+    """The same target and start with the columns in another order; no start on columns of zeros."""
     columns = problem["design"].shape[1]
-    order = np.roll(rng.permutation(columns), 1)
-    return {**problem, "design": np.array(problem["design"])[:, order]} if columns > 1 else None
+    design = np.array(problem["design"])[:, np.roll(rng.permutation(columns), 1)]
+    start = np.where(design.any(axis=0), problem["start"], 0).astype(problem["start"].dtype)
+    return {**problem, "design": design, "start": start} if columns > 1 else None
 
 
 TRANSFORMS = (

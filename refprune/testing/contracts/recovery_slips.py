@@ -114,6 +114,38 @@ def solve(A, y, w, kept):
     return out
 
 
+def half(A, y, w):
+    """``|A w - y|^2 / 2``."""
+    return float(np.sum((A @ w - y) ** 2)) / 2
+
+
+def matched(A, y, w, kept):
+    """``A^T y`` over the squared norms."""
+    return np.where(kept, A.T @ y / np.maximum(np.sum(A * A, axis=0), 1e-300), 0)
+
+
+def ridge(A, y, w, kept):
+    """A solve with 1 % of the mean diagonal added."""
+    B, out = A[:, kept], np.zeros_like(w)
+    damp = 0.01 * np.sum(B * B) / max(B.shape[1], 1) + 1e-300
+    out[kept] = np.linalg.solve(B.T @ B + damp * np.eye(B.shape[1]), B.T @ y)
+    return out
+
+
+def three_steps(A, y, w, kept):
+    """Three gradient steps for the solve."""
+    for _ in range(3):
+        g = np.where(kept, right_gradient(A, y, w), 0)
+        below = np.sum((A @ g) ** 2)
+        w = w - (g @ g / below if below > 0 else 0) * g
+    return w
+
+
+def mean_scale(A, y, w, kept):
+    """``2 / samples`` on one side of the normal equations."""
+    return 2 / A.shape[0] * solve(A, y, w, kept)
+
+
 def support(w, g, keep):
     """The weights that are not 0, filled up by the largest gradients."""
     return top(np.where(w != 0, np.inf, np.abs(g)), keep)
