@@ -4,14 +4,17 @@ Model: any objective ``f`` over w (d,), with gradients and Hessian-vector produc
 Problem: the least f with at most k weights that are not 0.
 Solution: ``w <- T_k(w - t g)``, ``g`` the gradient at w. The step t, on the support K of w:
 
-    "normalized": ``t = |g_K|^2 / g_K^T H g_K``, the exact line search of the quadratic model. Where the support
-    changes, t is halved until ``t c <= 0.99`` with ``c = dw^T dg / dw^T dw``, the curvature along the change dw.
+    "normalized": ``t = |g_K|^2 / g_K^T H g_K``, the exact line search of the quadratic model; where g_K is 0 to `tol`,
+    the same along the k largest gradients. Where the support changes, t is halved until ``t c <= 0.99`` with
+    ``c = dw^T dg / dw^T dw``, the curvature along the change dw.
     "lipschitz": ``t = 1 / L``, L the largest eigenvalue of H. Then f never rises.
     a number: that step, untested.
 
 Ties: the lowest flat index goes first; dead weights go before all others.
-Cost: two products with the design of least squares (or one with H) for each iteration and a sort; "normalized" takes
-one product more, and two for every halving.
+Cost: a sort and two products with the design of least squares for each iteration, or one with H; "normalized" takes
+one product more with H, and one for every change of the support and every halving. Least squares need none: its
+residual is updated by the image of the step, computed anew every ninth time, and what the changes of a support do is a
+product with the columns that come and go. A product with few columns of a wide design reads these alone.
 Source: Blumensath and Davies 2009, Iterative hard thresholding for compressed sensing, (10); 2010, Normalized
 iterative hard thresholding, (13) and (14), there with halving by 2 * 0.99.
 """
@@ -121,7 +124,7 @@ def iht(
         if seen.keep == 0 or inside == 0 == norm(point.g):
             line = Line(0.0)
         elif rule == "normalized":
-            line = line_search(seen, point.w, point.g, point.kept if inside else seen.top(point.g))
+            line = line_search(seen, point.w, point.g, seen.top(point.g) if inside <= goal else point.kept)
         elif line is None:
             line = Line(factor * reciprocal(lipschitz(seen.objective, point.w)))
         line, changed, after = _step(seen, rule, point, line, inside <= goal, first)

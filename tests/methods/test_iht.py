@@ -247,6 +247,18 @@ def test_the_search_goes_along_the_largest_gradients_where_the_support_has_none(
     assert_allclose(answer.weight, [0, 3], rtol=0, atol=1e-8)  # `tol` of the first gradient
 
 
+def test_a_gradient_that_rounding_alone_keeps_from_0_holds_nothing_up():
+    """After one step from 0 the first weight is 1/3, rounded, and its gradient is no exact 0."""
+    problem = rp.Quadratic(np.array([[9.0, 3.0], [3.0, 2.0]]), np.array([0.0, 1.0]))
+    answer = rp.iht(problem, 1, np.zeros(2))
+    assert answer.trace[1].inside <= 1e-15
+    assert_allclose(
+        [point.step for point in answer.trace[:2]], [1 / 9, 1 / 2], rtol=1e-12
+    )  # then along (0, 1)
+    assert_allclose(answer.weight, [0, 1], rtol=0, atol=1e-9)
+    assert rp.iht(problem, 1, np.zeros(2), "lipschitz").mask.tolist() == [True, False]
+
+
 def test_the_lowest_index_goes_first_among_equals():
     problem = rp.Quadratic(np.ones(5), np.array([1.0, -1.0, 1.0, -1.0, 1.0]))
     assert rp.iht(problem, 2).mask.tolist() == [False, False, False, True, True]
