@@ -5,6 +5,7 @@ No other module above this floor calls NumPy on a user's arrays.
 
 import importlib
 
+import numpy as np
 import scipy.special
 
 from refprune.backends import (
@@ -40,6 +41,7 @@ __all__ = [
     "boolean",
     "cast",
     "cholesky",
+    "columns",
     "concat",
     "device_of",
     "diagonal",
@@ -79,6 +81,13 @@ def argsort(array, axis=-1):
     if xp.__name__ in ("numpy", "autograd.numpy"):
         return xp.argsort(array, axis=axis, kind="stable")
     return xp.argsort(array, axis=axis)  # CuPy's sort and the standard's are stable by default
+
+
+def columns(matrix, which):
+    """The columns of `matrix` (m, n) at the integers `which`, as a new array."""
+    if isinstance(matrix.dtype, np.dtype):
+        return matrix[:, which]
+    return library(matrix).take(matrix, which, axis=1)  # the standard has no index arrays beside slices
 
 
 def smallest(scores, count, first=None):

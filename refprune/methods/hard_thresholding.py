@@ -21,6 +21,7 @@ from refprune.arrays import (
     Array,
     astype,
     cast,
+    columns,
     diagonal,
     dtype_name,
     eps,
@@ -154,7 +155,7 @@ class View:
         if FEW * used.size > v.shape[0]:
             return design @ v
         used = from_numpy(used, v)
-        return design[:, used] @ v[used]
+        return columns(design, used) @ v[used]
 
     def curvature(self, w, v):
         """``v^T H v`` at `w`, a float."""

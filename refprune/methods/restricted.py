@@ -10,7 +10,7 @@ Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 3.2 and 7.1.
 
 import numpy as np
 
-from refprune.arrays import astype, diagonal, eps, from_numpy, namespace, solve, swap, to_numpy
+from refprune.arrays import astype, columns, diagonal, eps, from_numpy, namespace, solve, swap, to_numpy
 from refprune.curvature import conjugate_gradient
 from refprune.methods.optimal_weights import optimal_weights
 from refprune.methods.vectors import count, cut, dot, norm
@@ -54,7 +54,7 @@ def minimise(view, w, kept, goal):
 def _by_factors(problem, w, kept):
     """``w_K + R^-1 Q^T (y - A w)`` with ``A_K = Q R``, the columns scaled by powers of two to lengths near 1."""
     xp, K = namespace(w), from_numpy(np.flatnonzero(to_numpy(kept)), w)
-    A = problem.design[:, K]
+    A = columns(problem.design, K)
     if A.shape[0] < A.shape[1]:
         raise np.linalg.LinAlgError(
             f"need at least as many samples as kept weights to solve on; got {A.shape[0]} for {A.shape[1]}"
@@ -64,7 +64,7 @@ def _by_factors(problem, w, kept):
     size = xp.abs(diagonal(R))
     if not bool(xp.min(size) > R.shape[0] * eps(R.dtype) * xp.max(size)):
         raise np.linalg.LinAlgError("need kept columns of design that are independent; got dependent ones")
-    w[K] = w[K] + scale * solve(R, swap(Q) @ (problem.target - A @ w[K]))
+    w[kept] = w[kept] + scale * solve(R, swap(Q) @ (problem.target - A @ w[kept]))
     return w
 
 
