@@ -133,7 +133,7 @@ def build(flag, shape, rng, dtype):
         hidden, weight = _layer(rng, *shape, flag)
         keep = _count(rng, units, flag)
     if flag == "NearTie":
-        hidden = _near_tie(rng, hidden, weight, keep, dtype)
+        hidden, weight = _near_tie(rng, hidden, weight, keep, dtype)
     if flag == "LossScale":
         hidden, weight = (a * rng.choice([1e-3, 1e3]) for a in (hidden, weight))
     hidden, weight = hidden.astype(dtype), weight.astype(dtype)
@@ -218,15 +218,37 @@ def _chain(rng, units, samples, outputs):
 
 
 def _near_tie(rng, hidden, weight, keep, dtype):
-    """The last unit that stays and another one have nearly the same row sum."""
-    kept = definitions.ispasp(hidden, weight, keep)
-    sums = hidden.sum(axis=1)
-    j = min(kept, key=lambda unit: sums[unit])
-    k = int(rng.choice([unit for unit in range(len(sums)) if unit not in kept]))
+    """A unit that is nearly kept: by its row sum, or by its importance in the residual of those that are."""
+    kept, sums = np.zeros(len(hidden), bool), hidden.sum(axis=1)
+    kept[definitions.ispasp(hidden, weight, keep)] = True
     share = make.log_uniform(rng, *((1e-10, 1e-7) if dtype == np.float64 else (1e-3, 1e-2)))
-    hidden = hidden.copy()
-    hidden[k] *= sums[j] * (1 + share * rng.choice([-1, 1])) / sums[k]
-    return hidden
+    factor = 1 + share * rng.choice([-1, 1])
+    hidden, weight = hidden.copy(), weight.copy()
+    if rng.random() < 0.5:
+        y = weight.T @ (weight[:, ~kept] @ sums[~kept])
+        unit = np.flatnonzero(~kept)[np.argmax(y[~kept])]  # a candidate
+        hidden[unit] *= factor * sums[kept].min() / sums[unit]
+    else:
+        unit = np.flatnonzero(~kept)[np.argmax(sums[~kept])]
+        weight[:, unit] *= factor * _entrance(sums, weight, kept, unit)
+    return hidden, weight
+
+
+def _entrance(sums, weight, kept, unit):
+    """By how much the weights of `unit` grow until it is among the most important ones, found by bisection."""
+
+    def inside(factor):
+        scaled = weight * np.where(np.arange(len(sums)) == unit, factor, 1.0)
+        y = scaled.T @ (scaled[:, ~kept] @ sums[~kept])
+        return y[unit] > np.sort(np.delete(y, unit))[-2 * int(kept.sum())]
+
+    low, high = 0.0, 1.0
+    while not inside(high):
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if inside(middle) else (middle, high)
+    return high
 
 
 def samples(contract, problem, rng):
