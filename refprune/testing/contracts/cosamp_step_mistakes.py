@@ -39,8 +39,7 @@ def _right(s, merged):
 
 def iteration(A, y, keep, w, *, scores=None, times=2, merged=None, solved=_right, final=None, how="top"):
     """One iteration, right with the defaults."""
-    if not (np.isfinite(A).all() and np.isfinite(y).all() and np.isfinite(w).all()):
-        raise ValueError("need finite numbers")
+    parts.need_finite(A, y, w)
     s = State(A, y, keep, w, A.T @ (y - A @ w))
     ranked = s.g if scores is None else scores(s)
     s = s._replace(chosen=parts.chosen(ranked, min(times * keep, w.size)))

@@ -103,6 +103,7 @@ def _scaled(factor):
 
 def _gradient_steps(design, target, keep, start):
     """Ten steps of iterative hard thresholding with 1 / L."""
+    parts.need_finite(design)
     w, step = start, 1 / max(np.linalg.norm(design, 2) ** 2, 1e-300)
     for _ in range(10):
         w = definitions.iht_step(w, design.T @ (design @ w - target), step, keep)
@@ -126,6 +127,7 @@ def _normalised(design, target, keep, start):
 
 def _correlated(design, target, keep, start):
     """The columns that correlate most with the target, refitted."""
+    parts.need_finite(design, target)
     kept = definitions.topk_mask(np.abs(design.T @ target), keep)
     out = np.zeros_like(start)
     if kept.any():

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refprune import definitions
-
 from ..contract import Mistake
 from . import step_parts as parts
 
@@ -37,8 +35,7 @@ def best(m, kept):
 
 def surgeon(weight, gradient, hessian, keep, *, point=newton, scores=None, finish=best, how="top", damp=0.0):
     """One step, right with the defaults."""
-    if not (np.isfinite(weight).all() and np.isfinite(gradient).all() and np.isfinite(hessian).all()):
-        raise ValueError("need finite numbers")
+    parts.need_finite(weight, gradient, hessian)
     living = np.diagonal(hessian) > 0
     at, dead = np.flatnonzero(living), np.flatnonzero(~living)
     H = hessian[np.ix_(at, at)]
@@ -85,10 +82,12 @@ def _inside(m, kept):
 
 
 def _greedy(m):
-    """Scores that keep what OBS leaves: the sooner a weight goes, the smaller."""
-    order = definitions.obs(m.v, m.H, max(m.v.size - 1, 0))[1]
-    scores = np.full(m.v.size, m.v.size + 1.0)
-    scores[order] = np.arange(1, len(order) + 1)
+    """Scores that keep what OBS leaves of theta+: the sooner a weight goes, the smaller; by downdates."""
+    v, C, left, scores = m.v.copy(), m.C.copy(), list(range(m.v.size)), np.zeros(m.v.size)
+    for rank in range(1, m.v.size + 1):
+        p = left.pop(int(np.argmin(v[left] ** 2 / C[left, left])))
+        column = C[:, p] / C[p, p]
+        v, C, scores[p] = v - column * v[p], C - np.outer(column, C[p]), rank
     return scores
 
 

@@ -209,6 +209,12 @@ def another_order(*names):
     return another
 
 
+def need_finite(*arrays):
+    """Raise at NaN and Inf, for mistakes that call on LAPACK: it prints a complaint at them."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError("need finite numbers")
+
+
 def chosen(v, keep, how="top"):
     """The mask of the `keep` largest ``|v|``, or a wrong one."""
     size, d = np.abs(v), v.size
