@@ -12,6 +12,7 @@ from itertools import islice
 from math import prod
 
 from right_networks import Networks
+from right_recovery import Recovery
 from right_steps import Steps
 from right_sweeps import Sweeps
 from right_units import Units
@@ -23,7 +24,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps, Steps, Units):
+class Kernels(Networks, Sweeps, Steps, Units, Recovery):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed

@@ -157,9 +157,8 @@ def scaled(contract, problem, rng):
 def embedded(contract, problem, rng):
     """In the next larger shape, with samples and columns of zeros at random places."""
     samples, columns = problem["design"].shape
-    if 3 * problem["keep"] > int(
-        problem["design"].any(axis=0).sum()
-    ):  # CoSaMP would need the columns of zeros
+    living = int(problem["design"].any(axis=0).sum())
+    if 3 * problem["keep"] > living or not problem["target"].any():  # a solve might need the columns of zeros
         return None
     larger = [
         (n, d) for n, d in contract.shapes if n >= samples and d >= columns and (n, d) != (samples, columns)
