@@ -15,6 +15,7 @@ Source: Wu, Modoranu, Safaryan, Kuznedelev, Alistarh 2024, The Iterative Optimal
 
 from collections.abc import Callable
 from itertools import combinations, islice
+from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from refprune.arrays import (
     Array,
     astype,
+    cast,
     from_numpy,
     integer,
     namespace,
@@ -31,9 +33,11 @@ from refprune.arrays import (
     solve,
     to_numpy,
 )
-from refprune.methods.newton_model import newton_model
+from refprune.methods.checked import Checked
+from refprune.methods.newton_model import in_range, newton_model
 from refprune.methods.starting import gradient_factor, starting_point
-from refprune.methods.system import exponent
+from refprune.methods.system import objective as quadratic_value
+from refprune.methods.vectors import dot, norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
@@ -128,7 +132,7 @@ def iobs(
         unknown name; more than 20 weights for ``selection="exact"``.
     numpy.linalg.LinAlgError
         The (damped) Hessian of the living inputs is not positive definite at some step; a dead input has a nonzero
-        gradient.
+        gradient; a point is beyond the range of its dtype; the value there is NaN.
 
     See Also
     --------
@@ -191,15 +195,15 @@ def iobs(
         kept[gone] = False
         xp, mask = namespace(theta), from_numpy(kept, theta)
         after = here.best(kept) if project == "H" else xp.where(mask, here.newton, 0)
-        moved = _norm(after - theta)
+        moved = norm(after - theta)
         theta, order = after, gone if selection == "obs" else None
-        trace.append(Step(float(objective.value(theta)), here.loss(theta), moved))
+        trace.append(Step(_value(objective, theta), here.loss(theta), moved))
         if not _constant(objective, sample):
             model = None
-    weight = xp.reshape(astype(theta, dtype), shape)
-    value = float(objective.value(xp.reshape(weight, (-1,))))
-    order = None if order is None else from_numpy(order, weight)
-    return Pruned(weight, xp.reshape(mask, shape), value, order, tuple(trace))
+    with np.errstate(over="ignore"):
+        theta = in_range("an answer", astype(theta, dtype))
+    weight, order = xp.reshape(theta, shape), None if order is None else from_numpy(order, theta)
+    return Pruned(weight, xp.reshape(mask, shape), _value(objective, theta), order, tuple(trace))
 
 
 def _check_names(selection, project, rng, sample, d):
@@ -217,11 +221,28 @@ def _check_names(selection, project, rng, sample, d):
         raise ValueError(f"need at most {EXACT} weights for selection 'exact' (it tries all sets); got {d}")
 
 
-def _norm(x):
-    """The Euclidean norm of `x` (d,), a float; no square leaves the range."""
-    a = exponent(x)
-    scaled = x * 2.0**-a
-    return float(np.ldexp(float(namespace(x).sum(scaled * scaled)) ** 0.5, a))
+def _value(objective, w):
+    """The objective at `w` (d,), a float; inf where refprune's own are beyond float64.
+
+    Raises
+    ------
+    TypeError
+        The value is no number.
+    numpy.linalg.LinAlgError
+        The value is NaN.
+    """
+    if isinstance(objective, (Quadratic, LayerProblem)):
+        value = quadratic_value(objective, namespace(w).reshape(w, objective.weight.shape))
+    elif isinstance(objective, LeastSquares):
+        A, y, w = cast(objective.design, objective.target, w)
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = A @ w - y
+        value = dot(residual, residual) / 2
+    else:
+        value = Checked(objective).value(w)
+    if isnan(value):
+        raise np.linalg.LinAlgError("need an objective with a value after a step; got nan")
+    return value
 
 
 def _constant(objective, sample):

@@ -54,7 +54,7 @@ class NewtonModel:
         Raises
         ------
         numpy.linalg.LinAlgError
-            A dead input has a nonzero gradient: the model has no minimum.
+            A dead input has a nonzero gradient: the model has no minimum. The minimum is out of range.
         """
         theta, gradient, _ = cast(theta, gradient, self.view.weight)
         xp, b = namespace(theta, gradient), self.view.hessian_exponent
@@ -70,8 +70,10 @@ class NewtonModel:
         for part, inverse in zip(self.view.parts, self.inverses, strict=True):
             rows, columns = slice(part.first, part.first + part.count), from_numpy(part.living, theta)
             part = replace(part, weight=W[rows, columns] * 2.0**-a, gradient=g[rows, columns])
-            newton[rows, columns] = part.minimiser(inverse) * 2.0**a
+            with np.errstate(over="ignore"):
+                newton[rows, columns] = part.minimiser(inverse) * 2.0**a
             parts.append(part)
+        in_range("a Newton point", newton)
         view = replace(self.view, weight=W, parts=tuple(parts), weight_exponent=a)
         return replace(self, view=view, newton=self._flat(newton))
 
@@ -86,7 +88,8 @@ class NewtonModel:
         kept = np.resize(
             np.append(kept, np.zeros(self.view.weight.size - self.size, dtype=bool)), self.view.shape
         )
-        return self._flat(refitted(self.view, kept, checked=True).weight)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return in_range("weights", self._flat(refitted(self.view, kept, checked=True).weight))
 
     def loss(self, v):
         """How much higher the model is at `v` (d,) than at its minimiser, a float in units of the loss."""
@@ -128,6 +131,13 @@ class NewtonModel:
     def _flat(self, rows):
         """The d weights that are in `rows`."""
         return namespace(rows).reshape(rows, (-1,))[: self.size]
+
+
+def in_range(name, x):
+    """`x`, or LinAlgError where it has left the range of its dtype; `name` says in the message what it is."""
+    if not bool(namespace(x).all(namespace(x).isfinite(x))):
+        raise np.linalg.LinAlgError(f"need {name} in the range of {dtype_name(x.dtype)}; got larger numbers")
+    return x
 
 
 def newton_model(curvature, theta, damp):
