@@ -234,6 +234,42 @@ def test_sizes_do_not_matter():
         assert np.array_equal(reference.ispasp(**scaled), right)
 
 
+# ---------------------------------------------------------------- diagnosis
+
+
+def backwards(search):
+    """The same search with the units in reversed order: another one of equals goes."""
+
+    def call(hidden, weight, keep):
+        kept = search(np.ascontiguousarray(hidden[::-1]), np.ascontiguousarray(weight[:, ::-1]), keep)
+        return np.sort(len(hidden) - 1 - np.asarray(kept, int))
+
+    return call
+
+
+@pytest.mark.parametrize("name", ["absolute-importance", "top-s", "no-union", "residual-kept", "row-norms"])
+def test_a_mistake_is_named_whatever_ties_do(name):
+    mistake = next(mistake for mistake in CONTRACT.mistakes if mistake.name == name)
+    report = testing.run(backwards(mistake), "ispasp", examples=60, isolate=False, shrink=False)
+    assert report.outcome == "fail"
+    assert report.looks_like == [name]
+
+
+def test_another_tie_break_is_no_mistake():
+    report = testing.run(backwards(definitions.ispasp), "ispasp", examples=90, isolate=False)
+    assert report.outcome == "pass", str(report)
+    differ = 0
+    for number in range(90):
+        case = make_case(CONTRACT, number, 0, "float64", {})
+        if CONTRACT.view(case.problem, {}).expects == "answer":
+            first, last = (
+                definitions.ispasp(*case.problem.values()),
+                backwards(definitions.ispasp)(*case.problem.values()),
+            )
+            differ += first != last.tolist()
+    assert differ >= 5
+
+
 # ---------------------------------------------------------------- cases
 
 

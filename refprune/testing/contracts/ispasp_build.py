@@ -103,6 +103,14 @@ class UnitView(View):
                 return True
         return False
 
+    @property
+    def tied(self):
+        """Whether rounding may exchange two units by their row sums, or by what U says of them."""
+        if self.expects != "answer":
+            return False
+        y = self.importance(np.zeros(self.units, bool))
+        return _near(self.sums, self.sums_off) or _near(y, self.off)
+
     def chosen(self, answer):
         """The units of an answer, (units,) bool."""
         found = np.zeros(self.units, bool)
@@ -121,6 +129,11 @@ class UnitView(View):
 def _power(array):
     """A power of two near the largest entry; 1 for zeros."""
     return 2.0 ** (np.frexp(np.abs(array).max())[1])
+
+
+def _near(values, off):
+    order = np.argsort(values)
+    return bool(((values - off)[order][1:] <= (values + off)[order][:-1]).any())
 
 
 def build(flag, shape, rng, dtype):
