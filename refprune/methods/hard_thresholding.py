@@ -10,7 +10,7 @@ A point x on a support K of k weights is *L-stationary* where it is a fixed poin
 lemma 2.2). The least such L and the gradient on K are the certificate, `Iteration`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
 from numbers import Real
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from refprune.arrays import (
     astype,
     cast,
     columns,
+    concat,
     diagonal,
     dtype_name,
     eps,
@@ -100,7 +101,8 @@ class View:
     """An objective in one precision.
 
     `start` (d,) is the first point, not thresholded, 0 where a weight is dead; `given` the same with the dead
-    weights, in the caller's dtype. `dead` is a boolean array (d,), or None where no weight is dead.
+    weights, in the caller's dtype. `dead` is a boolean array (d,), or None where no weight is dead. `held` is for
+    `image`: the numbers of some columns of a design, and these columns.
     """
 
     objective: Any
@@ -109,6 +111,7 @@ class View:
     given: Any
     dead: Any
     shape: tuple
+    held: list = field(default_factory=list)
 
     @property
     def quadratic(self):
@@ -148,14 +151,24 @@ class View:
         return self.point(w, point.residual + shift, point.age + 1)
 
     def image(self, v):
-        """``A v`` of least squares, from the columns alone where `v` is not 0 where these are few; else None."""
+        """``A v`` of least squares, else None. Where `v` has few nonzeros it is a product with few columns alone.
+
+        The columns that were read are held, as long as they are few together: supports come back.
+        """
         if not isinstance(self.objective, LeastSquares):
             return None
-        design, used = self.objective.design, np.flatnonzero(to_numpy(v))
-        if FEW * used.size > v.shape[0]:
+        design, used, most = self.objective.design, np.flatnonzero(to_numpy(v)), v.shape[0] // FEW
+        if used.size > most:
             return design @ v
-        used = from_numpy(used, v)
-        return columns(design, used) @ v[used]
+        which, matrix = self.held or (used[:0], None)
+        missing = np.setdiff1d(used, which)
+        if matrix is None or which.size + missing.size > most:
+            self.held[:] = used, columns(design, from_numpy(used, v))
+        elif missing.size:
+            both = matrix, columns(design, from_numpy(missing, v))
+            self.held[:] = np.concatenate([which, missing]), concat(both, axis=1)
+        which, matrix = self.held
+        return matrix @ v[from_numpy(which, v)]
 
     def curvature(self, w, v):
         """``v^T H v`` at `w`, a float."""
@@ -197,10 +210,11 @@ class View:
     def answer(self, point, trace):
         """The `Pruned` answer at a `Point`; a dead weight that is kept is the one that was given."""
         w, kept, given, xp = point.w, point.kept, self.given, namespace(point.w)
-        weight = astype(cut(w, kept), given.dtype)
+        weight, value = astype(cut(w, kept), given.dtype), point.value
         if self.dead is not None:
             weight = xp.where(xp.logical_and(kept, self.dead), given, weight)
-        value, _ = self.at(astype(weight, w.dtype))
+        if self.dead is not None or given.dtype != w.dtype:
+            value, _ = self.at(astype(weight, w.dtype))
         return Pruned(xp.reshape(weight, self.shape), xp.reshape(kept, self.shape), value, trace=tuple(trace))
 
 
