@@ -13,7 +13,7 @@ RECORDED = json.loads((Path(__file__).parents[2] / "docs" / "contracts" / "kill_
 # Fewer cases where an answer takes long.
 SLOW = ("obs", "exact", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
 FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(
-    ("sparsegpt", "sparsegpt-nm", "alps", "ispasp"), 60
+    ("sparsegpt", "sparsegpt-nm", "alps", "ispasp", "cosamp-step", "iobs-step", "iobs"), 60
 )
 
 
