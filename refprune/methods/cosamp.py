@@ -14,7 +14,7 @@ Cost: two products, two sorts and a solve with up to 3 k unknowns for each itera
 Source: Needell and Tropp 2009, CoSaMP: iterative signal recovery from incomplete and inaccurate samples, algorithm 1.
 """
 
-from refprune.arrays import Array, namespace, to_numpy
+from refprune.arrays import Array, integer, namespace, to_numpy
 from refprune.methods.hard_thresholding import Point, begin
 from refprune.methods.restricted import minimise
 from refprune.methods.vectors import count, cut, norm
@@ -89,7 +89,8 @@ def cosamp(
     >>> answer.trace[-1].reason
     'converged'
     """
-    seen, point, goal = begin(objective, keep, start, max_iter, tol)
+    max_iter = integer("max_iter", max_iter, least=0)
+    seen, point, goal = begin(objective, keep, start, tol)
     best, slack, xp = point, 64 * seen.eps * abs(point.value), namespace(point.w)
     past, last, trace = set(), None, []
     for n in range(max_iter + 1):

@@ -239,10 +239,9 @@ def view(objective, keep, start):
     return View(objective, keep, w, astype(flat, dtype), dead, shape)
 
 
-def begin(objective, keep, start, max_iter, tol):
+def begin(objective, keep, start, tol):
     """(the `View` of an objective, the `Point` T_k(start), what a gradient counts as 0 below); errors as `view`."""
     seen = view(objective, keep, start)
-    integer("max_iter", max_iter, least=0)
     tol = nonnegative("tol", tol)
     point = seen.point(cut(seen.start, seen.top(seen.start)))
     return seen, point, seen.goal(tol, point.g)

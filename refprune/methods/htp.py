@@ -12,7 +12,7 @@ Cost: two products, a sort and a solve with k unknowns for each iteration; L onc
 Source: Foucart 2011, Hard thresholding pursuit: an algorithm for compressive sensing, (HTP1) and (HTP2).
 """
 
-from refprune.arrays import Array, namespace, to_numpy
+from refprune.arrays import Array, integer, namespace, to_numpy
 from refprune.methods.hard_thresholding import Point, begin, step_rule
 from refprune.methods.iht import HALVINGS, line_search
 from refprune.methods.lipschitz import lipschitz, reciprocal
@@ -95,7 +95,8 @@ def htp(
     ('converged', 3)
     """
     rule = step_rule(step)
-    seen, point, goal = begin(objective, keep, start, max_iter, tol)
+    max_iter = integer("max_iter", max_iter, least=0)
+    seen, point, goal = begin(objective, keep, start, tol)
     slack = 64 * seen.eps * abs(point.value)
     best = point = point._replace(solved=seen.keep == 0)
     past, careful, trace, t = set(), False, [], None

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refprune.arrays import Array, namespace
+from refprune.arrays import Array, integer, namespace
 from refprune.methods.hard_thresholding import View, begin, step_rule
 from refprune.methods.lipschitz import lipschitz, reciprocal
 from refprune.methods.starting import gradient_factor
@@ -116,7 +116,8 @@ def iht(
     rule, factor = step_rule(step), gradient_factor(loss_scale, objective)
     if loss_scale is not None and rule != "lipschitz":
         raise ValueError(f"need step 'lipschitz' with loss_scale; got {step!r}")
-    seen, point, goal = begin(objective, keep, start, max_iter, tol)
+    max_iter = integer("max_iter", max_iter, least=0)
+    seen, point, goal = begin(objective, keep, start, tol)
     first, trace = point.value, []
     line = Line(rule) if isinstance(rule, float) else None
     while True:

@@ -1,4 +1,4 @@
-"""IHT, HTP and CoSaMP on objectives of the user's own: what these return is checked, and may be used again."""
+"""IHT, HTP and CoSaMP on what users hand in: objectives of their own, whole numbers of any kind."""
 
 import numpy as np
 import pytest
@@ -71,3 +71,13 @@ def test_one_buffer_for_all_gradients_changes_no_bit(name):
 def test_what_they_return_is_checked(name, error, message, change):
     with pytest.raises(error, match=message):
         METHODS[name](Own(0, **change), 4, np.ones(D))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_whole_numbers_of_any_kind(name):
+    """One more than a small one is 0."""
+    start = np.random.default_rng(1).normal(size=D)
+    mine = METHODS[name](Own(1), np.uint8(3), start, max_iter=np.uint8(255))
+    theirs = METHODS[name](Own(1), 3, start, max_iter=255)
+    assert_array_equal(mine.weight, theirs.weight)
+    assert mine.trace == theirs.trace
