@@ -37,6 +37,7 @@ from refprune.arrays import (
     to_numpy,
 )
 from refprune.methods.checked import Checked
+from refprune.methods.newton_model import in_range
 from refprune.methods.starting import starting_point
 from refprune.methods.system import floating
 from refprune.methods.vectors import count, cut, dot, norm
@@ -210,7 +211,9 @@ class View:
     def answer(self, point, trace):
         """The `Pruned` answer at a `Point`; a dead weight that is kept is the one that was given."""
         w, kept, given, xp = point.w, point.kept, self.given, namespace(point.w)
-        weight, value = astype(cut(w, kept), given.dtype), point.value
+        value = point.value
+        with np.errstate(over="ignore"):
+            weight = in_range("an answer", astype(cut(w, kept), given.dtype))
         if self.dead is not None:
             weight = xp.where(xp.logical_and(kept, self.dead), given, weight)
         if self.dead is not None or given.dtype != w.dtype:

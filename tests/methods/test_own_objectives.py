@@ -81,3 +81,15 @@ def test_whole_numbers_of_any_kind(name):
     theirs = METHODS[name](Own(1), 3, start, max_iter=255)
     assert_array_equal(mine.weight, theirs.weight)
     assert mine.trace == theirs.trace
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_answer_that_the_dtype_of_the_start_cannot_hold_is_an_error(name):
+    """The minimum is near 10^5, beyond float16; float32 holds it."""
+    H, w, g = np.diag([1e-3, 1.0]), np.ones(2), np.array([-100.0, 0.0])
+    narrow = rp.Quadratic(*(x.astype(np.float16) for x in (H, w, g)))
+    with pytest.raises(np.linalg.LinAlgError, match="need an answer in the range of float16"):
+        METHODS[name](narrow, 1)
+    wide = METHODS[name](narrow, 1, np.ones(2, np.float32))
+    assert wide.weight.dtype == np.float32
+    assert abs(wide.weight[0] - 1e5) < 200  # 1e-3 in float16 is off by 5e-4 of itself at most
