@@ -1,6 +1,13 @@
-"""An objective of the user's own, with a look at what it returns."""
+"""An objective of the user's own, with a look at what it returns; the value of any objective."""
 
-from refprune.arrays import astype, dtype_name, library, namespace
+from math import isnan
+
+import numpy as np
+
+from refprune.arrays import astype, cast, dtype_name, library, namespace
+from refprune.methods.system import objective as quadratic_value
+from refprune.methods.vectors import dot
+from refprune.problems import LayerProblem, LeastSquares, Quadratic
 
 
 class Checked:
@@ -44,3 +51,27 @@ def _copy(name, array, w):
     if tuple(array.shape) != tuple(w.shape):
         raise ValueError(f"need {name} of shape {tuple(w.shape)}; got {tuple(array.shape)}")
     return astype(array, array.dtype)
+
+
+def value_at(objective, w):
+    """Any objective at `w` (d,), a float; inf where refprune's own are beyond float64.
+
+    Raises
+    ------
+    TypeError
+        The value is no number.
+    numpy.linalg.LinAlgError
+        The value is NaN.
+    """
+    if isinstance(objective, (Quadratic, LayerProblem)):
+        value = quadratic_value(objective, namespace(w).reshape(w, objective.weight.shape))
+    elif isinstance(objective, LeastSquares):
+        A, y, w = cast(objective.design, objective.target, w)
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = A @ w - y
+        value = dot(residual, residual) / 2
+    else:
+        value = Checked(objective).value(w)
+    if isnan(value):
+        raise np.linalg.LinAlgError("need an objective with a value at a point; got nan")
+    return value

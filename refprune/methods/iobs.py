@@ -15,7 +15,6 @@ Source: Wu, Modoranu, Safaryan, Kuznedelev, Alistarh 2024, The Iterative Optimal
 
 from collections.abc import Callable
 from itertools import combinations, islice
-from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,6 @@ import numpy as np
 from refprune.arrays import (
     Array,
     astype,
-    cast,
     from_numpy,
     integer,
     namespace,
@@ -33,11 +31,10 @@ from refprune.arrays import (
     solve,
     to_numpy,
 )
-from refprune.methods.checked import Checked
+from refprune.methods.checked import value_at
 from refprune.methods.newton_model import in_range, newton_model
 from refprune.methods.starting import gradient_factor, starting_point
-from refprune.methods.system import objective as quadratic_value
-from refprune.methods.vectors import dot, norm
+from refprune.methods.vectors import norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
@@ -126,7 +123,8 @@ def iobs(
     Raises
     ------
     TypeError
-        `objective` lacks a function; `rng` is needed; an argument is of another kind; Fractions.
+        `objective` lacks a function; `rng` is needed; an argument, or what `sample` returns, is of another kind;
+        Fractions.
     ValueError
         `keep` is not in [0, d]; `start` is needed; it or what `sample` returns does not fit, or is not finite; an
         unknown name; more than 20 weights for ``selection="exact"``.
@@ -197,19 +195,19 @@ def iobs(
         after = here.best(kept) if project == "H" else xp.where(mask, here.newton, 0)
         moved = norm(after - theta)
         theta, order = after, gone if selection == "obs" else None
-        trace.append(Step(_value(objective, theta), here.loss(theta), moved))
+        trace.append(Step(value_at(objective, theta), here.loss(theta), moved))
         if not _constant(objective, sample):
             model = None
     with np.errstate(over="ignore"):
         theta = in_range("an answer", astype(theta, dtype))
     weight, order = xp.reshape(theta, shape), None if order is None else from_numpy(order, theta)
-    return Pruned(weight, xp.reshape(mask, shape), _value(objective, theta), order, tuple(trace))
+    return Pruned(weight, xp.reshape(mask, shape), value_at(objective, theta), order, tuple(trace))
 
 
 def _check_names(selection, project, rng, sample, d):
     """Raise unless these arguments are as `iobs` documents them."""
     for name, value, known in (("selection", selection, SELECTIONS), ("project", project, PROJECTIONS)):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise ValueError(f"need {name} to be one of {', '.join(known)}; got {value!r}")
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"need rng to be a numpy.random.Generator; got {type(rng).__name__}")
@@ -221,30 +219,6 @@ def _check_names(selection, project, rng, sample, d):
         raise ValueError(f"need at most {EXACT} weights for selection 'exact' (it tries all sets); got {d}")
 
 
-def _value(objective, w):
-    """The objective at `w` (d,), a float; inf where refprune's own are beyond float64.
-
-    Raises
-    ------
-    TypeError
-        The value is no number.
-    numpy.linalg.LinAlgError
-        The value is NaN.
-    """
-    if isinstance(objective, (Quadratic, LayerProblem)):
-        value = quadratic_value(objective, namespace(w).reshape(w, objective.weight.shape))
-    elif isinstance(objective, LeastSquares):
-        A, y, w = cast(objective.design, objective.target, w)
-        with np.errstate(over="ignore", invalid="ignore"):
-            residual = A @ w - y
-        value = dot(residual, residual) / 2
-    else:
-        value = Checked(objective).value(w)
-    if isnan(value):
-        raise np.linalg.LinAlgError("need an objective with a value after a step; got nan")
-    return value
-
-
 def _constant(objective, sample):
     """Whether the Hessian is the same at every step."""
     return sample is None and isinstance(objective, (Quadratic, LeastSquares, LayerProblem))
@@ -253,7 +227,13 @@ def _constant(objective, sample):
 def _given(objective, theta, rng, sample, wanted):
     """The gradient and the curvature at `theta`; None for the curvature where it is not wanted."""
     if sample is not None:
-        return sample(theta, rng)
+        found = sample(theta, rng)
+        if not isinstance(found, tuple) or len(found) != 2:
+            said = f"{len(found)} of them" if isinstance(found, tuple) else type(found).__name__
+            raise TypeError(f"need sample(w, rng) to return a tuple (gradient, curvature); got {said}")
+        if not isinstance(found[1], tuple):
+            real("curvature", found[1], ndim=(1, 2))
+        return found
     if isinstance(objective, LayerProblem):
         curvature = objective
     else:

@@ -93,6 +93,31 @@ def test_a_value_that_is_no_number_is_an_error(value):
 
 
 def test_a_value_that_is_nan_is_an_error():
-    with pytest.raises(np.linalg.LinAlgError, match="need an objective with a value after a step; got nan"):
+    with pytest.raises(np.linalg.LinAlgError, match="need an objective with a value at a point; got nan"):
         rp.iobs(own(np.nan), 1, np.ones(2))
     assert rp.iobs(own(np.float32(2.5)), 1, np.ones(2)).objective == 2.5
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "returned"),
+    [
+        (TypeError, r"need sample\(w, rng\) to return a tuple \(gradient, curvature\); got NoneType", None),
+        (TypeError, r"a tuple \(gradient, curvature\); got 1 of them", (np.ones(3),)),
+        (TypeError, r"a tuple \(gradient, curvature\); got ndarray", np.ones((2, 3))),
+        (TypeError, "need curvature to be an array of .*; got builtins.list", (np.ones(3), [np.eye(3)])),
+        (TypeError, "need curvature to be an array .*LayerProblem", (
+            np.zeros(3), rp.LayerProblem(np.ones((1, 2)), np.eye(2)))),
+        (TypeError, "need real floating numbers in curvature; got int64", (np.ones(3), np.eye(3, dtype=np.int64))),
+        (ValueError, "need curvature with 1 or 2 dimensions", (np.ones(3), np.eye(3)[None])),
+        (ValueError, "need finite numbers in curvature; got nan", (np.ones(3), np.full(3, np.nan))),
+        (ValueError, "need finite numbers in gradient; got inf", (np.full(3, np.inf), np.ones(3))),
+    ],
+)  # fmt: skip
+def test_a_sample_that_returns_something_else(error, message, returned):
+    with pytest.raises(error, match=message):
+        rp.iobs(rp.Quadratic(np.eye(3), np.ones(3)), 1, sample=lambda w, rng: returned)
+
+
+def test_a_name_in_an_array_is_no_name():
+    with pytest.raises(ValueError, match="need selection to be one of topk"):
+        rp.iobs(rp.Quadratic(np.eye(3), np.ones(3)), 1, selection=np.array(["topk", "obs"]))
