@@ -119,7 +119,7 @@ def ispasp_network(
         raise TypeError(f"need a Network; got {type(network).__name__}")
     options(importance, refit, iterations, True, rank, damp)
     if batch_size is not None:
-        integer("batch_size", batch_size, least=1)
+        batch_size = integer("batch_size", batch_size, least=1)
     working, x = network.ready(params, inputs)
     found, shares = links(network), _shares(network, sparsity)
     wanted = {link.consumer: link for link in found if link.producer in shares}

@@ -72,7 +72,6 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("networks", 2),
         ("convolutions", 3),
         ("whole_networks", 6),
-        ("structured", 5),
         ("sparse_recovery", 6),
     ],
 )

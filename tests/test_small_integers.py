@@ -73,3 +73,26 @@ def test_i_obs():
     small = rp.iobs(problem, np.uint8(200), steps=np.uint8(2))
     assert_array_equal(small.mask, rp.iobs(problem, 200, steps=2).mask)
     assert small.mask.sum() == 200
+
+
+def test_units_of_i_spasp():
+    """Twice 199 units and the samples behind 200 + 200 are beyond 8 bits."""
+    rng = np.random.default_rng(1)
+    hidden, weight = np.maximum(rng.normal(size=(250, 6)), 0), rng.normal(size=(3, 250))
+    for small in (np.uint8(199), np.uint8(130), np.int8(90)):
+        assert_array_equal(rp.ispasp(hidden, weight, small).mask, rp.ispasp(hidden, weight, int(small)).mask)
+    limited = rp.ispasp(hidden, weight, 20, iterations=np.uint8(1))
+    assert_array_equal(limited.mask, rp.ispasp(hidden, weight, 20, iterations=1).mask)
+
+
+def test_the_batches_of_i_spasp():
+    """Samples 200 to 230 are a batch of their own."""
+    rng, network = np.random.default_rng(2), rp.mlp([6, 40, 3])
+    params, x = network.init(rng), rng.normal(size=(230, 6))
+    small, plain = (
+        rp.ispasp_network(network, params, x, 0.5, batch_size=size, progress=False)
+        for size in (np.uint8(200), 200)
+    )
+    for name, value in plain.params.items():
+        assert_array_equal(small.params[name], value)
+    assert [row.objective for row in small.report.layers] == [row.objective for row in plain.report.layers]

@@ -96,7 +96,9 @@ def ispasp(
     A row sum is blind to W, and to how much a unit varies: a unit that always emits a little beats one that speaks
     up for one class. The norm sees both, and bounds what is lost: :math:`\|V\|_F \le \sum_{u \in P} \|W_{:u}
     H_{u:}\|_F`, P the pruned units. Its square, by sample and halved, is OBD's saliency of a column. It costs one
-    more pass over H, and of a convolution the products of what its kernel sees of each channel.
+    more pass over H, and of a convolution the products of what its kernel sees of each channel. It is the root of a
+    sum of products, so where the columns of a unit cancel, sizes below the square root of eps times
+    :math:`\|W_{:u}\| \|H_{u:}\|` are rounding.
 
     Signed importance sees the mean activations alone: it is the choice of CoSaMP for the signal h, the row sums of H,
     measured as W h, with the sign of the gradient and without the least squares. Where H takes both signs (no
@@ -125,7 +127,7 @@ def ispasp(
     """
     layer, weights, x = _checked(hidden, weight, stride, padding, dilation)
     units = weight.shape[1]
-    integer("keep", keep, least=0, most=units)
+    keep = integer("keep", keep, least=0, most=units)
     options(importance, refit, iterations, stop, rank, damp)
     model = Hidden.of(layer, weights, [x], units)
     trace = model.selections(keep, importance, iterations, stop, rank)
