@@ -14,7 +14,7 @@ from . import recovery_build as build
 from . import recovery_rules as rules
 from .pursuit_mistakes import of_cosamp
 from .recovery import half_squares, in_double
-from .recovery_path import Point, follow, restricted, steps
+from .recovery_path import follow, restricted, stands
 from .recovery_slips import of_form, remembered
 
 DELTA = 0.1  # Needell and Tropp 2009, theorem A: the restricted isometry constant of order 4 k
@@ -78,7 +78,7 @@ def follows(view, answer):
     if share <= 1:
         return passed(share, 1.0)
     if not path.whole:
-        if _stands(view, w) or (view.isometry[0] <= DELTA):
+        if stands(view, w):
             return None
         return undecided("too many equal numbers: the points that CoSaMP may pass are too many to follow")
     index = int(np.argmax(np.abs(w - point.w)))
@@ -97,12 +97,6 @@ def _share(view, w, point):
     """The distance of the answer to a point, as a share of what rounding explains."""
     distance, allowed = float(np.linalg.norm(w - point.w)), point.error + _stored(view, point.w)
     return distance / allowed if allowed > 0 else np.inf if distance else 0.0
-
-
-def _stands(view, w):
-    """Whether some choice among equals leads from `w` to `w`."""
-    found, _ = steps(view, Point(w, 0.0, view.objective(w)))
-    return not found or any(_share(view, w, new) <= 1 for _, new in found)
 
 
 def _cosamp(design, target, keep, start):
@@ -131,7 +125,7 @@ CONTRACT = Contract(
         "smaller, or anywhere in a cycle, and answer with that point or the best that it passed; not before",
         "where some 3 k columns are dependent an error is right, and so is any answer of at most `keep` weights",
     ),
-    tolerance="`64 eps kappa^2 (|b| + |y| / |A|)` for the weights on a set T, kappa the condition of A on T; each "
+    tolerance="`16 eps kappa^2 (|b| + |y| / |A|)` for the weights on a set T, kappa the condition of A on T; each "
     "point follows from T alone, so errors do not add up",
     ties="where rounding, or equality, leaves a choice of Omega or of T_k, every choice is followed, up to 120 points",
     reference=remembered(_cosamp),

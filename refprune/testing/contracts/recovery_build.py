@@ -38,7 +38,7 @@ def suits(flag, shape):
         "K0": tall(shape),
         "K1": tall(shape) and columns > 1,
         "Orthonormal": tall(shape) and columns > 4,
-        "Tie": tall(shape) and columns > 4,
+        "Tie": tall(shape) and 4 < columns < 16,  # CoSaMP has few enough choices
         "Optimal": 1 < samples <= columns,
         "EqualMagnitudes": 1 < samples <= columns,
         "DeadInput": samples > 4 and columns > 4,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..bounds import SOLVE
 from .recovery_build import choices
 
 POINTS = 120  # followed at most
+ERROR = 16.0  # the constant of the bounds; of normal equations in single precision 6 was seen
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Path:
 
 def follow(view):
     """The `Path` of ``view.keep`` from T_k(start)."""
-    points, whole, waiting = {}, True, []
     firsts = view.cut(view.start)
-    for number, w in enumerate(firsts):
-        points[("start", number)] = Point(w, 0.0, view.objective(w))
-        waiting.append(("start", number))
     whole = bool(firsts)
+    points = {
+        ("start", n): Point(w, 0.0, view.objective(w)) for n, w in enumerate(firsts or [view.cut_first()])
+    }
+    waiting = list(points)
     while waiting:
         name = waiting.pop()
         point = points[name]
@@ -63,29 +63,47 @@ def follow(view):
 
 
 def steps(view, point):
-    """[(name, point)] of what one iteration may make of a point, and whether that is all; [] where it is done.
-
-    A point whose gradient is 0 to rounding stays: whatever is merged with its support gives it again.
-    """
-    w, keep = point.w, view.keep
-    size = np.where(view.living, np.abs(view.gradient(w)), -1.0)
-    slack = SOLVE * view.eps * view.lipschitz**0.5 * view.length(w) + view.lipschitz * point.error
-    if keep == 0 or size.max(initial=0.0) <= slack:
-        return [], True
-    chosen = choices(size, min(2 * keep, w.size), 2 * slack)
-    whole, found = bool(chosen) and not point.vague, []
-    for omega in chosen or [_top(size, 2 * keep)]:
-        merged = (omega | (w != 0)) & view.living
-        b, error = restricted(view, merged, w)
+    """[(name, point)] of what one iteration may make of a point, and whether that is all; [] where it is done."""
+    keep, found = view.keep, []
+    merges, whole = merged(view, point)
+    for mask in merges:
+        b, error = restricted(view, mask, point.w)
         large = np.abs(b) > 2 * error
-        vague = int(large.sum()) < min(keep, int(merged.sum()))
-        cuts = [large] if vague else choices(np.where(merged, np.abs(b), -1.0), keep, 2 * error)
+        vague = int(large.sum()) < min(keep, int(mask.sum()))
+        cuts = [large] if vague else choices(np.where(mask, np.abs(b), -1.0), keep, 2 * error)
         whole = whole and bool(cuts)
         for kept in cuts or [_top(np.abs(b), keep)]:
             new = np.where(kept, b, 0.0)
-            name = merged.tobytes(), kept.tobytes()
-            found.append((name, Point(new, error, view.objective(new), vague)))
+            found.append(((mask.tobytes(), kept.tobytes()), Point(new, error, view.objective(new), vague)))
     return found, whole
+
+
+def merged(view, point):
+    """The sets T that may follow a point, and whether these are all; none where the method is done.
+
+    A point whose gradient is 0 to rounding stays: whatever is merged with its support gives it again.
+    """
+    w, count = point.w, min(2 * view.keep, point.w.size)
+    size = np.where(view.living, np.abs(view.gradient(w)), -1.0)
+    slack = ERROR * view.eps * view.lipschitz**0.5 * view.length(w) + view.lipschitz * point.error
+    if count == 0 or size.max(initial=0.0) <= slack:
+        return [], True
+    chosen = choices(size, count, 2 * slack)
+    sets = [(omega | (w != 0)) & view.living for omega in chosen or [_top(size, count)]]
+    return sets, bool(chosen) and not point.vague
+
+
+def stands(view, w):
+    """Whether some choice among equals leads from `w` to `w`."""
+    sets, _ = merged(view, Point(w, view.rounding * float(np.linalg.norm(w)), view.objective(w)))
+    for mask in sets:
+        b, error = restricted(view, mask, w)
+        error += view.rounding * float(np.linalg.norm(w))
+        least = np.abs(b[w != 0]).min(initial=np.inf)
+        same = np.linalg.norm((w - b)[w != 0]) <= error
+        if same and np.abs(b[w == 0]).max(initial=0.0) <= least + 2 * error:
+            return True
+    return not sets
 
 
 def restricted(view, mask, before):
@@ -99,7 +117,7 @@ def restricted(view, mask, before):
     values = np.linalg.svd(A, compute_uv=False)
     b[at] = np.linalg.lstsq(A, view.target, rcond=None)[0]
     size = float(np.linalg.norm(b) + np.linalg.norm(before) + np.linalg.norm(view.target) / values[0])
-    return b, SOLVE * view.eps * float(values[0] / values[-1]) ** 2 * size
+    return b, ERROR * view.eps * float(values[0] / values[-1]) ** 2 * size
 
 
 def _top(size, keep):
@@ -115,7 +133,7 @@ def _mark(view, points):
     """
     best = min(point.value for point in points.values())
     for name, point in points.items():
-        slack = SOLVE * view.eps * view.length(point.w) ** 2
+        slack = ERROR * view.eps * view.length(point.w) ** 2
         after = [points[other] for other in point.after if other in points]
         point.right |= not point.after or point.value <= best + slack
         point.right |= any(other.value >= point.value - slack for other in after) or _returns(points, name)
