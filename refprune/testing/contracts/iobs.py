@@ -59,6 +59,8 @@ def suits(flag, shape):
         return flag == "Square" and shape[0] == shape[1] > 1
     if flag in ("IllConditioned", "NearTie", "DeadInput"):
         return 2 < shape[1] <= 16 and build.tall(shape)
+    if flag in ("EqualMagnitudes", "Optimal"):
+        return shape[1] > 1
     return build.suits(flag, shape)
 
 
