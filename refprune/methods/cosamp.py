@@ -60,7 +60,7 @@ def cosamp(
         `tol` or `max_iter` out of range.
     numpy.linalg.LinAlgError
         A Hessian that is not positive definite on a set of up to 3 k weights; least squares with fewer samples than
-        that.
+        that; an answer beyond the dtype of `start`.
 
     See Also
     --------

@@ -67,7 +67,8 @@ def htp(
         `keep` is not in [0, d]; `start` does not fit, or is missing for an objective of your own;
         an unknown rule; a step, `tol` or `max_iter` out of range.
     numpy.linalg.LinAlgError
-        A Hessian that is not positive definite on a support that was chosen; Newton's method finds no minimum there.
+        A Hessian that is not positive definite on a support that was chosen; Newton's method finds no minimum there;
+        an answer beyond the dtype of `start`.
 
     See Also
     --------

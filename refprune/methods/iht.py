@@ -13,8 +13,9 @@ Solution: ``w <- T_k(w - t g)``, ``g`` the gradient at w. The step t, on the sup
 Ties: the lowest flat index goes first; dead weights go before all others.
 Cost: a sort and two products with the design of least squares for each iteration, or one with H; "normalized" takes
 one product more with H, and one for every change of the support and every halving. Least squares need none: its
-residual is updated by the image of the step, computed anew every ninth time, and what the changes of a support do is a
-product with the columns that come and go. A product with few columns of a wide design reads these alone.
+residual is updated by the image of the step and computed anew every ninth time, and what a change of the support does
+is a product with the columns that come and go. Where the support has at most d / 16 weights, only its columns are
+read; up to d / 16 columns are held beside the design.
 Source: Blumensath and Davies 2009, Iterative hard thresholding for compressed sensing, (10); 2010, Normalized
 iterative hard thresholding, (13) and (14), there with halving by 2 * 0.99.
 """
@@ -85,7 +86,8 @@ def iht(
         an unknown rule; a step, `tol` or `max_iter` out of range;
         `loss_scale` beside another step than "lipschitz".
     numpy.linalg.LinAlgError
-        The iterates diverge; there is no minimum (a gradient where the Hessian is 0).
+        The iterates diverge; there is no minimum (a gradient where the Hessian is 0); an answer beyond the dtype of
+        `start`.
 
     See Also
     --------

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 import refprune.definitions as definitions
+from refprune.methods.hard_thresholding import view
 from refprune.methods.lipschitz import lipschitz
 from tests.methods import convex
 from tests.methods.problems import fractions, spd, with_dead
@@ -64,6 +65,26 @@ def test_wide_designs_and_updated_residuals_give_the_points_of_the_definition(sa
                 # of an updated residual: some ten roundings of numbers like y and A w_0
                 size = problem.value(points[0]) + y @ y
                 assert_allclose(long.trace[t].value, problem.value(points[t]), rtol=1e-10, atol=1e-15 * size)
+
+
+def test_few_columns_are_held():
+    """Up to 10 of 160; the numbers are whole, so the images are exact."""
+    A = np.random.default_rng(0).integers(-9, 10, size=(7, 160)).astype(float)
+    seen = view(rp.LeastSquares(A, np.ones(7)), 3, None)
+    for used, held in (
+        ([], []),
+        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]),
+        ([8, 3, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7, 8]),  # together they are few
+        ([8, 1], [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (range(20, 31), [0, 1, 2, 3, 4, 5, 6, 7, 8]),  # too many: a product with the design
+        ([5, 40, 41], [5, 40, 41]),
+        ([], [5, 40, 41]),
+    ):
+        v = np.zeros(160)
+        v[list(used)] = np.arange(1, len(used) + 1)
+        assert_array_equal(seen.image(v), A @ v)
+        assert_array_equal(seen.held[0], held)
+        assert_array_equal(seen.held[1], A[:, held])
 
 
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
