@@ -145,7 +145,7 @@ def test_sums_a_hundred_bounds_apart_are_told_apart(dtype):
         view = CONTRACT.view(layer, {})
         order = np.argsort(-view.sums)
         last, next_one = order[4], order[5]
-        bound = 2 * view.sums_off[last] * view.loud
+        bound = 2 * np.ldexp(view.sums_off[last], view.loud)
         for bounds, outcome in ((100, "fail"), (0.25, "pass")):
             hidden = layer["hidden"].astype(float)
             hidden[next_one] *= (hidden[last].sum() - bounds * bound) / hidden[next_one].sum()
@@ -164,7 +164,7 @@ def test_importances_a_hundred_bounds_apart_are_told_apart(dtype):
         weight = W.astype(dtype)
         view = CONTRACT.view(problem(hidden=H.astype(dtype), weight=weight), {})
         slack = (
-            2 * view.off[3] * view.heard / 13
+            2 * np.ldexp(view.off[3], view.heard) / 13
         )  # the residual is 13 when unit 2 is kept, and more without it
         weight[0, 1] = weight[0, 3] - bounds * slack
         layer = problem(hidden=H.astype(dtype), weight=weight)
@@ -182,16 +182,16 @@ def test_the_bounds_hold_what_singles_lose():
         view = CONTRACT.view(layer, {})
         h, w = layer["hidden"], layer["weight"]
         kept = np.isin(np.arange(20), definitions.ispasp(h, w, 4))
-        right = view.importance(kept) * view.heard
+        right, off = np.ldexp(view.importance(kept), view.heard), np.ldexp(view.off, view.heard)
         ways = (
             (w.T @ (w @ h - w[:, kept] @ h[kept])).sum(axis=1),
             np.cumsum(w.T @ (w[:, ~kept] @ h[~kept]), axis=1)[:, -1],
             (w.T @ w)[:, ~kept] @ h[~kept].sum(axis=1),
         )
         for y in ways:
-            worst = max(worst, float((np.abs(y - right) / (view.off * view.heard)).max()))
+            worst = max(worst, float((np.abs(y - right) / off).max()))
         sums = np.cumsum(h, axis=1)[:, -1]
-        assert (np.abs(sums - view.sums * view.loud) <= view.sums_off * view.loud).all()
+        assert (np.abs(np.ldexp(sums, -view.loud) - view.sums) <= view.sums_off).all()
     assert 1e-3 < worst < 0.25
 
 
@@ -231,6 +231,27 @@ def test_sizes_do_not_matter():
         scaled = {**layer, "hidden": layer["hidden"] * h, "weight": layer["weight"] * w}
         assert testing.verify("ispasp", scaled, right).outcome == "pass"
         assert testing.verify("ispasp", scaled, wrong).outcome == "fail"
+        assert np.array_equal(reference.ispasp(**scaled), right)
+
+
+def test_a_list_of_indices_is_an_answer_from_another_process_too():
+    report = testing.run("refprune.definitions:ispasp", "ispasp", examples=30)
+    assert report.outcome == "pass", str(report)
+
+
+def test_what_leaves_the_range_is_not_held_against_anybody():
+    """Squares of the weights are beyond all numbers, or below: the judge goes on, and calls nothing right wrong."""
+    layer = call(3)
+    right = np.array(definitions.ispasp(*layer.values()))
+    wrong = np.setdiff1d(np.arange(9), right)[:3]
+    for h, w, outcome in (
+        (1e200, 1e200, "fail"),
+        (1e-300, 1e-300, "undecided"),
+        (1e-100, 1e-170, "undecided"),
+    ):
+        scaled = {**layer, "hidden": layer["hidden"] * h, "weight": layer["weight"] * w}
+        assert testing.verify("ispasp", scaled, right).outcome in ("pass", "undecided")
+        assert testing.verify("ispasp", scaled, wrong).outcome == outcome
         assert np.array_equal(reference.ispasp(**scaled), right)
 
 

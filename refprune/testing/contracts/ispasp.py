@@ -67,14 +67,15 @@ def _lost(view, chosen):
     text = f"unit {unit} is kept and unit {other} is not: "
     gap, bound = view.sums[other] - view.sums[unit], view.sums_off[[unit, other]].sum()
     if gap > bound:
-        sums = view.loud * view.sums
+        sums = np.ldexp(view.sums, view.loud)
         return _apart(f"{text}their row sums are {sums[unit]:.6g} and {sums[other]:.6g}", gap, bound)
     found = view.importance(right)
     last = np.argsort(-found, kind="stable")[: 2 * view.keep][-1]
     gap, bound = found[last] - found[unit], view.off[[unit, last]].sum()
     if not gap > bound:
         return failed(f"{text}no search ends so after {ITERATIONS} iterations, or where S comes back")
-    y = view.heard * found
+    with np.errstate(over="ignore", under="ignore"):
+        y = np.ldexp(found, view.heard)
     text += f"in the residual of the right units the importance of unit {unit} is {y[unit]:.6g}"
     return _apart(f"{text}, and the last of the {2 * view.keep} largest is {y[last]:.6g}", gap, bound)
 
@@ -101,11 +102,12 @@ CONTRACT = Contract(
         "from S = {} on: `V = W H - W_:S H_S:`; the `2 keep` units with the largest row sums of `W^T V` and those of S "
         "are the candidates; S becomes the `keep` candidates with the largest row sums of H",
         f"sums are signed; S is that of iteration {ITERATIONS}, or the first one that comes back",
-        "weights are not changed",
-        "H may have both signs",
+        "weights are not changed; H may have both signs",
+        "indices may have any dtype of integers, and be a list",
     ),
     tolerance="row sums and importances may each be off by `n eps` of the sum of the absolute values of their terms, n "
-    "the number of terms (Higham, section 3.1): `|W|^T |W| |H| 1` for an importance",
+    "the number of terms (Higham, section 3.1): `|W|^T |W| |H| 1` for an importance; where "
+    "that hides all differences of the importances, nothing is decided",
     ties="any choice among near ties, in every iteration: the answer passes when some search ends with it",
     reference=_reference,
     checks=(

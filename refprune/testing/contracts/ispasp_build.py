@@ -68,22 +68,26 @@ class UnitView(View):
 
     def _measure(self, hidden, weight, eps):
         (units, samples), outputs = hidden.shape, weight.shape[0]
-        loud, wide = (_power(array) for array in (hidden, weight))
-        self.hidden, self.weight = hidden / loud, weight / wide
+        loud, wide = (int(np.frexp(np.abs(array).max())[1]) for array in (hidden, weight))
+        self.hidden, self.weight = np.ldexp(hidden, -loud), np.ldexp(weight, -wide)
         self.loud, self.heard = (
             loud,
-            loud * wide**2,
-        )  # what is measured times these is in the units of the problem
+            loud + 2 * wide,
+        )  # powers of two that lead back to the units of the problem
         eps = max(eps, arithmetic_eps(np.dtype(self.claims.get("dtype", self.dtype)), {}))
         rounded = 2 * INPUT_EPS.get(self.claims.get("input_precision"), 0.0)  # of each factor of a product
         self.sums = self.hidden.sum(axis=1)
-        size = np.abs(self.hidden).sum(axis=1)
+        size, columns = np.abs(self.hidden).sum(axis=1), np.abs(self.weight).sum(axis=0)
         carried = np.abs(self.weight).T @ (np.abs(self.weight) @ size)
-        lost = self.tiny * samples * (outputs + units * np.abs(self.weight).sum(axis=0) * wide)
         terms = 2 * (units + ITERATIONS) + outputs + samples + PRODUCT
         own = float(np.finfo(float).eps)
-        self.sums_off = ((samples + PRODUCT) * (eps + own) + rounded) * size + self.tiny * samples / loud
-        self.off = (terms * (eps + own) + 2 * rounded) * carried + lost / wide**2 / loud
+        with np.errstate(
+            over="ignore", under="ignore"
+        ):  # what underflow may take, of a sum and of the two products
+            faint = np.ldexp(self.tiny * samples, -loud)
+            lost = np.ldexp(outputs * faint, -2 * wide) + np.ldexp(units * faint, -wide) * columns
+        self.sums_off = ((samples + PRODUCT) * (eps + own) + rounded) * size + faint
+        self.off = (terms * (eps + own) + 2 * rounded) * carried + lost
         self.own_off = 4 * terms * own * carried
 
     def importance(self, kept):
@@ -124,11 +128,6 @@ class UnitView(View):
     def same(self, mine, given, factor):
         """Indices are equal or not."""
         return np.array_equal(mine, given)
-
-
-def _power(array):
-    """A power of two near the largest entry; 1 for zeros."""
-    return 2.0 ** (np.frexp(np.abs(array).max())[1])
 
 
 def _near(values, off):
