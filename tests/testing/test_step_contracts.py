@@ -139,7 +139,7 @@ def test_the_solution_of_iobs_does_not_know_its_start():
 
 def test_a_mask_may_come_with_the_weight():
     right, mask = np.array([2.0, -3.0, 0.0, 0.0]), np.array([True, True, False, False])
-    for answer in ({"weight": right, "mask": mask}, rp.Pruned(right, mask, 0.0)):
+    for answer in ({"weight": right, "mask": mask}, {"w": right}, rp.Pruned(right, mask, 0.0)):
         assert testing.verify("iht-step", step_problem(), answer).outcome == "pass"
     for wrong, words in (([True, False, False, False], "1 weights are kept; keep is 2"),
                          ([True, True, True, False], "3 weights are kept; keep is 2")):  # fmt: skip
@@ -147,6 +147,18 @@ def test_a_mask_may_come_with_the_weight():
         assert found == ("count", words)
     other = {"weight": right, "mask": np.array([True, False, True, False])}
     assert broken(testing.verify("iht-step", step_problem(), other))[0] == "zeros"
+
+
+def test_a_reported_objective_is_checked():
+    call = pursuit_problem()
+    w = np.array([3.0, 0.0, 0.0, 0.0, 0.0])
+    for name, given in (("cosamp-step", call), ("iobs", {**call, "start": call["weight"]})):
+        given = {key: given[key] for key in testing.contracts[name].arguments}
+        loss = float(((call["design"] @ w - call["target"]) ** 2).sum()) / 2
+        assert testing.verify(name, given, {"w": w, "objective": loss}).outcome == "pass"
+        found = broken(testing.verify(name, given, {"w": w, "objective": 2 * loss}))
+        assert found[0] == "objective"
+        assert "(2 times as large)" in found[1]
 
 
 def test_fewer_than_keep_where_the_point_has_fewer():

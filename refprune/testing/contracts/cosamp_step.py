@@ -14,6 +14,7 @@ from ..contract import CheckSpec, Contract, failed, undecided
 from . import cosamp_step_mistakes as slip
 from . import recovery_build as build
 from . import step_parts as parts
+from .recovery_rules import OBJECTIVE
 
 LIMIT = 100  # sets of columns that are tried where gradients tie
 SHARE = 6  # in wide designs: then the merged set has at most half as many columns as samples
@@ -160,7 +161,7 @@ def _reference(design, target, keep, weight):
 CONTRACT = Contract(
     name="cosamp-step",
     arguments=("design", "target", "keep", "weight"),
-    returns=("weight",),
+    returns=("w",),
     promises=(
         "the 2 keep largest entries of `A^T (y - A w)` in absolute value and the support of w are merged",
         "the answer has the `keep` largest entries in absolute value of the least squares on the merged set, as they "
@@ -179,6 +180,7 @@ CONTRACT = Contract(
     reference=_reference,
     checks=(
         *parts.BEFORE,
+        OBJECTIVE,
         CheckSpec(
             "merged", "greedy", "what is not 0 was so before, or has one of the largest gradients", _merged
         ),
@@ -188,7 +190,7 @@ CONTRACT = Contract(
     ),
     mistakes=(
         *slip.MISTAKES,
-        *parts.forms(_reference, lambda A, y, keep, w: keep == w.size, "design"),
+        *parts.forms(_reference, lambda A, y, keep, w: keep == w.size, "design", parts.loss),
     ),
     view=CosampStepView,
     flags=build.FLAGS,

@@ -150,7 +150,7 @@ MISTAKES = (
 CONTRACT = Contract(
     name="iht-step",
     arguments=("weight", "gradient", "step", "keep"),
-    returns=("weight",),
+    returns=("w",),
     promises=(
         "the `keep` largest entries of `w - step g` in absolute value stay as they are, all others are exactly 0.0",
     ),

@@ -13,6 +13,7 @@ from . import recovery_build as build
 from . import step_parts as parts
 from .iobs_step import TIES, newton_point
 from .newton_view import NewtonView, stationary
+from .recovery_rules import OBJECTIVE
 
 FLAGS = (
     "PlantedSupport", "EqualMagnitudes", "Orthonormal", "Correlated", "Noise", "Optimal", "WrongStart", "ZeroTarget",
@@ -22,21 +23,16 @@ FLAGS = (
 )  # fmt: skip
 
 
-class IobsView(NewtonView):
+class IobsView(NewtonView, build.LeastSquaresView):
     """The model of least squares: its Newton point is the least squares solution, from any start."""
 
     def __init__(self, problem, claims):
         super().__init__(problem, claims, "start")
-        if not self.need_arrays(design=(None, None)):
+        if self.expects == "error" or self.keep is None:
             return
-        samples, columns = np.shape(problem["design"])
-        keep = self.need_count("keep", 0, columns)
-        if self.need_arrays(target=(samples,)) and self.need_arrays(start=(columns,)):
-            self.design, self.target, start = (
-                np.asarray(problem[name], dtype=float) for name in ("design", "target", "start")
-            )
-            gradient = self.design.T @ (self.design @ start - self.target)
-            self.set_model(start, gradient, self.design.T @ self.design, keep, np.linalg.norm(self.target))
+        gradient = self.design.T @ (self.design @ self.start - self.target)
+        size = np.linalg.norm(self.target)
+        self.set_model(self.start, gradient, self.design.T @ self.design, self.keep, size)
 
     def move(self):
         """From the solution by orthogonal factors, which knows the point better than the normal equations do."""
@@ -140,7 +136,7 @@ def _correlated(design, target, keep, start):
 CONTRACT = Contract(
     name="iobs",
     arguments=("design", "target", "keep", "start"),
-    returns=("weight",),
+    returns=("w",),
     promises=(
         "`keep` weights stay, the largest in absolute value of the Newton point, which is the least squares solution "
         "over all columns, from any start",
@@ -160,6 +156,7 @@ CONTRACT = Contract(
     reference=_reference,
     checks=(
         *parts.BEFORE,
+        OBJECTIVE,
         CheckSpec("stationary", "stationary", "kept weights minimise the model on their support", stationary),
         parts.RANKED,
         *checks.AFTER,
@@ -174,7 +171,7 @@ CONTRACT = Contract(
         Mistake("gradient-steps", "ten steps of iterative hard thresholding with step 1 / L", _gradient_steps),
         Mistake("centred", "the columns and the target are centred first", _centred),
         Mistake("still-normalised", "the columns are normalised, the weights not scaled back", _normalised),
-        *parts.forms(_reference, lambda A, y, keep, start: keep == start.size, "design"),
+        *parts.forms(_reference, lambda A, y, keep, start: keep == start.size, "design", parts.loss),
     ),
     view=IobsView,
     flags=FLAGS,

@@ -109,7 +109,7 @@ def _dead_zeroed(weight, gradient, hessian, keep):
 CONTRACT = Contract(
     name="iobs-step",
     arguments=("weight", "gradient", "hessian", "keep"),
-    returns=("weight",),
+    returns=("w",),
     promises=(
         "`keep` weights stay, the largest in absolute value of the Newton point `theta+ = w - H^-1 g`",
         "they are the best ones on their support: with S the rest, `theta+ - H^-1_:S ([H^-1]_SS)^-1 theta+_S`, which "

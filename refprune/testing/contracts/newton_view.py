@@ -17,7 +17,7 @@ class NewtonView(parts.StepView):
     """
 
     word = "|theta+|"
-    hessian = weight = gradient = None
+    hessian = weight = slope = None
 
     @property
     def projects(self):
@@ -26,7 +26,7 @@ class NewtonView(parts.StepView):
 
     def set_model(self, weight, gradient, hessian, keep, size=0.0):
         """Store the model in float64; `size` is what else is added on the way."""
-        self.weight, self.gradient, self.keep = weight, gradient, keep
+        self.weight, self.slope, self.keep = weight, gradient, keep
         self.hessian = (hessian + hessian.T) / 2
         self.living = np.diagonal(self.hessian) > 0
         if not self._definite() or keep is None:
@@ -44,7 +44,7 @@ class NewtonView(parts.StepView):
         """Singular and very ill-conditioned problems are judged by gentler rules."""
         part = self.hessian[np.ix_(self.living, self.living)]
         dead = self.hessian[~self.living]
-        if np.abs(dead).max(initial=0.0) > 0 or np.abs(self.gradient[~self.living]).max(initial=0.0) > 0:
+        if np.abs(dead).max(initial=0.0) > 0 or np.abs(self.slope[~self.living]).max(initial=0.0) > 0:
             self.expect(
                 "free", "a weight with a zero on the diagonal of H has other entries: there is no minimum"
             )
@@ -65,13 +65,13 @@ class NewtonView(parts.StepView):
     def move(self):
         """``H^-1 g``, (d,); 0 at dead inputs."""
         at, out = np.flatnonzero(self.living), np.zeros(self.weight.size)
-        out[at] = np.linalg.solve(self.hessian[np.ix_(at, at)], self.gradient[at])
+        out[at] = np.linalg.solve(self.hessian[np.ix_(at, at)], self.slope[at])
         return out
 
     def best(self, kept):
         """The minimiser of the model on `kept`; dead weights are those that were given."""
         at, out = np.flatnonzero(kept & self.living), np.where(kept & ~self.living, self.weight, 0.0)
-        pull = self.hessian[at] @ self.weight - self.gradient[at]
+        pull = self.hessian[at] @ self.weight - self.slope[at]
         out[at] = np.linalg.solve(self.hessian[np.ix_(at, at)], pull)
         return out
 
@@ -92,11 +92,9 @@ def stationary(view, answer):
         return parts.values(view, answer)
     value = answer.weight.astype(float)
     kept = ~view.pruned(answer)
-    gradient = view.hessian @ (value - view.weight) + view.gradient
+    gradient = view.hessian @ (value - view.weight) + view.slope
     size = np.abs(value).max(initial=0.0) + np.abs(view.weight).max(initial=0.0)
-    largest = np.abs(view.hessian).max(initial=0.0) * size * value.size + np.abs(view.gradient).max(
-        initial=0.0
-    )
+    largest = np.abs(view.hessian).max(initial=0.0) * size * value.size + np.abs(view.slope).max(initial=0.0)
     bound = SOLVE * max(view.eps, view.store_eps) * largest
     error = float(np.abs(gradient[kept]).max(initial=0.0))
     if error > bound:

@@ -175,7 +175,7 @@ def scale(**exponents):
 
     def scaled(contract, problem, rng):
         double = problem[contract.arguments[0]].dtype == np.float64
-        powers = rng.choice([-40, -20, 3, 20, 40] if double else [-20, -10, 3, 10, 20], size=2)
+        powers = rng.choice([-40, -20, 3, 20, 40] if double else [-12, -6, 3, 6, 12], size=2)
         out = dict(problem)
         for name, share in exponents.items():
             factor = 2.0 ** int(np.dot(share, powers))
@@ -207,6 +207,11 @@ def another_order(*names):
 
     another.__name__ = f"another_{names[0]}"
     return another
+
+
+def loss(w, design, target, *rest):
+    """``|A w - y|^2 / 2``, for the mistake that reports twice as much."""
+    return float(np.sum((design @ w - target).astype(float) ** 2)) / 2
 
 
 def need_finite(*arrays):
@@ -245,8 +250,11 @@ def choices(wrong, what):
     )  # fmt: skip
 
 
-def forms(reference, nothing, first):
-    """The mistakes of form; `nothing(*arguments)` is True for a call that prunes nothing."""
+def forms(reference, nothing, first, reported=None):
+    """The mistakes of form; `nothing(*arguments)` is True for a call that prunes nothing.
+
+    `reported(w, *arguments)` is the objective that may be reported with w.
+    """
 
     def filled(value):
         def call(*arguments):
@@ -256,7 +264,7 @@ def forms(reference, nothing, first):
         return call
 
     return (
-        *form.of(reference, (), nothing, first=first),
+        *form.of(reference, ("w",), nothing, reported, first=first),
         Mistake("answer-in-single", "the answer is float32 whatever the input is",
                 lambda *a: reference(*a).astype(np.float32), shows=("form", "has dtype float32")),
         Mistake("pruned-as-nan", "pruned weights are NaN, not 0.0", filled(np.nan),
