@@ -10,6 +10,8 @@ from ..unit_certificate import ITERATIONS
 from . import ispasp_build as made
 from .ispasp_mistakes import mistakes
 
+SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)  # of the bounds: what is measured is the smallest that the answer needs
+
 
 def _form(view, answer):
     """One index for each kept unit, in a list."""
@@ -56,7 +58,7 @@ def _search(view, answer):
         return undecided("near ties leave more ways than were searched")
     if not ends:
         return _lost(view, chosen)
-    return passed(0.25 if view.search(0.25).ends_with(chosen) else 1.0, 1.0)
+    return passed(next(share for share in SHARES if share == 1 or view.search(share).ends_with(chosen)), 1.0)
 
 
 def _lost(view, chosen):
