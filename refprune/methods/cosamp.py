@@ -46,10 +46,10 @@ def cosamp(
     -------
     Pruned
         The best point that was passed; `mask` keeps exactly k. `trace` has an `Iteration` for every point: ``(value,
-        step, changed, inside, level, reason)``, ``step = 0``. The last one is the answer's certificate. Its reason is
-        "converged" where the set T came twice in a row, so that nothing changes any more, or the gradient is 0 to
-        `tol`; "cycle" where T came back later, or where the method came to rest above a point that it had passed,
-        which is the answer; "max_iter" where no iteration was left.
+        step, changed, inside, level, reason)``, ``step = 0``. The last one is the answer's certificate, before it is
+        cast to the dtype of `start`. Its reason is "converged" where the set T came twice in a row, so that nothing
+        changes any more, or the gradient is 0 to `tol`; "cycle" where T came back later, or where the method came to
+        rest above a point that it had passed, which is the answer; "max_iter" where no iteration was left.
 
     Raises
     ------

@@ -53,11 +53,12 @@ def htp(
     -------
     Pruned
         `mask` keeps exactly k. `trace` has an `Iteration` for every point: ``(value, step, changed, inside, level,
-        reason)``. The last one is the answer's certificate: with reason "converged" the gradient is 0 on the support,
-        and the answer is a fixed point for the step it stopped with, ``changed == 0``; so it is L-stationary for
-        every L from `level` on. It is also given where the whole gradient is 0 to `tol`. The reason "cycle" stands
-        where the method left a cycle, or a support that was not the best one, for the best point; the next entry is
-        that point. "max_iter" ends with the best point; "stagnated": no step lowers the objective beyond rounding.
+        reason)``. The last one is the answer's certificate, before it is cast to the dtype of `start`: with reason
+        "converged" the gradient is 0 on the support, and the answer is a fixed point for the step it stopped with,
+        ``changed == 0``; so it is L-stationary for every L from `level` on. It is also given where the whole gradient
+        is 0 to `tol`. The reason "cycle" stands where the method left a cycle, or a support that was not the best one,
+        for the best point; the next entry is that point. "max_iter" ends with the best point; "stagnated": no step
+        lowers the objective beyond rounding.
 
     Raises
     ------

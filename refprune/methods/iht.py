@@ -72,10 +72,11 @@ def iht(
     -------
     Pruned
         `mask` keeps exactly k. `trace` has an `Iteration` for every point: ``(value, step, changed, inside, level,
-        reason)``. The last one is the answer's certificate: with reason "converged" the gradient on the support is 0 to
-        `tol`, and the answer is a fixed point for the step it stopped with, ``changed == 0``; so it is L-stationary for
-        every L from `level` on. The reason "converged" is also given where the whole gradient is 0 to `tol`.
-        "max_iter": no step was left. "stagnated": no step lowers the objective beyond rounding.
+        reason)``. The last one is the answer's certificate, before it is cast to the dtype of `start`: with reason
+        "converged" the gradient on the support is 0 to `tol`, and the answer is a fixed point for the step it stopped
+        with, ``changed == 0``; so it is L-stationary for every L from `level` on. The reason "converged" is also given
+        where the whole gradient is 0 to `tol`. "max_iter": no step was left. "stagnated": no step lowers the objective
+        beyond rounding.
 
     Raises
     ------
@@ -97,8 +98,9 @@ def iht(
     Notes
     -----
     With "normalized" and "lipschitz" the objective never rises: the answer is no worse than the k largest weights of
-    `start`. For objectives that are not quadratic L is only known where it was looked for, so a step is halved
-    until the value falls. A fixed point of the normalised step is stationary for a step above ``1 / (2 L)``.
+    `start`. A `loss_scale` above 1 makes longer steps, for which this does not hold; from 2 on they may diverge. For
+    objectives that are not quadratic L is only known where it was looked for, so a step is halved until the value
+    falls. A fixed point of the normalised step is stationary for a step above ``1 / (2 L)``.
 
     Without noise the normalised step recovers a planted signal more often than 1/L does: its steps are longer.
 

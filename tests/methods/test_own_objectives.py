@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 
@@ -81,6 +81,22 @@ def test_whole_numbers_of_any_kind(name):
     theirs = METHODS[name](Own(1), 3, start, max_iter=255)
     assert_array_equal(mine.weight, theirs.weight)
     assert mine.trace == theirs.trace
+
+
+@pytest.mark.parametrize("name", ["htp", "cosamp"])
+def test_a_saddle_that_is_the_weight_itself_is_no_minimum(name):
+    """Whether the solve has to move or not; a diagonal is a Hessian too. Where it is definite nothing is raised."""
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))[0]
+    weight, start = np.array([1.0, -2.0, 3.0, 4.0]), np.array([1.0, 0.5, 3.5, 4.0])
+    for values in ([2.0, 1.0, -0.5, 3.0], [2.0, 1.0, 0.5, 3.0]):
+        for H in (turn * values @ turn.T, np.array(values)):
+            H = (H + H.T) / 2
+            if min(values) > 0:
+                assert_allclose(METHODS[name](rp.Quadratic(H, weight), 4, start).weight, weight, rtol=1e-12)
+                continue
+            for gradient in (None, np.full(4, 0.125)):
+                with pytest.raises(np.linalg.LinAlgError, match=r"need a positive (semi)?definite hessian"):
+                    METHODS[name](rp.Quadratic(H, weight, gradient), 4, start)
 
 
 @pytest.mark.parametrize("name", METHODS)
