@@ -24,7 +24,7 @@ from refprune.arrays import (
 )
 from refprune.methods import walks
 from refprune.methods.answer import refitted
-from refprune.methods.system import System, exponent, system
+from refprune.methods.system import System, exponent, in_range, system
 from refprune.patterns import Unstructured
 from refprune.problems import LayerProblem, Quadratic
 
@@ -88,8 +88,7 @@ class NewtonModel:
         kept = np.resize(
             np.append(kept, np.zeros(self.view.weight.size - self.size, dtype=bool)), self.view.shape
         )
-        with np.errstate(over="ignore", invalid="ignore"):
-            return in_range("weights", self._flat(refitted(self.view, kept, checked=True).weight))
+        return self._flat(refitted(self.view, kept, checked=True).weight)
 
     def loss(self, v):
         """How much higher the model is at `v` (d,) than at its minimiser, a float in units of the loss."""
@@ -131,13 +130,6 @@ class NewtonModel:
     def _flat(self, rows):
         """The d weights that are in `rows`."""
         return namespace(rows).reshape(rows, (-1,))[: self.size]
-
-
-def in_range(name, x):
-    """`x`, or LinAlgError where it has left the range of its dtype; `name` says in the message what it is."""
-    if not bool(namespace(x).all(namespace(x).isfinite(x))):
-        raise np.linalg.LinAlgError(f"need {name} in the range of {dtype_name(x.dtype)}; got larger numbers")
-    return x
 
 
 def newton_model(curvature, theta, damp):

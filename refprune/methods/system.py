@@ -162,6 +162,13 @@ def objective(problem, weight):
         return float(np.ldexp(value, power))
 
 
+def in_range(name, x):
+    """`x`, or LinAlgError where it has left the range of its dtype; `name` says in the message what it is."""
+    if not bool(namespace(x).all(namespace(x).isfinite(x))):
+        raise np.linalg.LinAlgError(f"need {name} in the range of {dtype_name(x.dtype)}; got larger numbers")
+    return x
+
+
 def floating(*arrays):
     """Raise TypeError for Fractions: methods take square roots."""
     if any(dtype_name(x.dtype) == "object" for x in arrays):

@@ -30,3 +30,16 @@ def test_the_value_of_a_quadratic_is_a_number_where_its_terms_are_beyond_float64
     for factor, expected in ((1.0, -np.inf), (0.5, 0.0)):
         problem = rp.Quadratic(np.full(2, 2.0**440), weight, np.array([factor * 2.0**740, 0.0]))
         assert rp.optimal_weights(problem, keep).objective == expected
+
+
+@pytest.mark.parametrize("method", [lambda q: rp.obs(q, rp.Unstructured(keep=1)), lambda q: rp.optimal_weights(
+    q, np.array([True, False]))])  # fmt: skip
+def test_weights_beyond_the_range_are_an_error_of_all_that_refit(method):
+    """The best first weight is 1 + 100 / 0.001, which float16 does not hold."""
+    hessian, gradient = np.diag([1e-3, 1.0]).astype(np.float16), np.array([-100, 0], dtype=np.float16)
+    problem = rp.Quadratic(hessian, np.ones(2, dtype=np.float16), gradient)
+    with pytest.raises(
+        np.linalg.LinAlgError, match="need an answer in the range of float16; got larger numbers"
+    ):
+        method(problem)
+    assert method(rp.Quadratic(hessian, np.ones(2), gradient.astype(float))).weight[0] > 65504
