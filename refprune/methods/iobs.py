@@ -32,8 +32,9 @@ from refprune.arrays import (
     to_numpy,
 )
 from refprune.methods.checked import value_at
-from refprune.methods.newton_model import in_range, newton_model
+from refprune.methods.newton_model import newton_model
 from refprune.methods.starting import gradient_factor, starting_point
+from refprune.methods.system import in_range
 from refprune.methods.vectors import norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
