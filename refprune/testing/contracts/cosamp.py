@@ -17,7 +17,7 @@ from .recovery import half_squares, in_double
 from .recovery_path import follow, restricted, stands
 from .recovery_slips import of_form, remembered
 
-DELTA = 0.1  # Needell and Tropp 2009, theorem A: the restricted isometry constant of order 4 k
+DELTA = 0.1  # Needell and Tropp 2009, theorem 4.1: the restricted isometry constant of order 4 k
 NOISE = 15.0  # there: |x - w| <= 2^-n |x| + 15 |e| after n iterations
 SETS = 500  # column sets that are enumerated at most
 SHARE = 6  # samples for every weight that stays, in designs that are not tall
@@ -59,7 +59,7 @@ def recovers(view, answer):
     best = min(view.path.points.values(), key=lambda point: point.value)
     signal, error = restricted(view, best.w != 0, best.w) if best.w.any() else (best.w, 0.0)
     noise = (2 * view.objective(signal) / scale) ** 0.5
-    # theorem A holds for any signal with at most k nonzeros and what is left of the target
+    # theorem 4.1 holds for any signal with at most k nonzeros; the noise is what it leaves of the target
     found, bound = float(np.linalg.norm(w - signal)), NOISE * noise + error + _stored(view, signal)
     if not found <= bound:
         index = int(np.argmax(np.abs(w - signal)))
@@ -83,8 +83,8 @@ def follows(view, answer):
         return undecided("too many equal numbers: the points that CoSaMP may pass are too many to follow")
     index = int(np.argmax(np.abs(w - point.w)))
     text = f"weight {index} is {w[index]:.6g}; CoSaMP leads from T_k(start) to {point.w[index]:.6g}"
-    passing = [number for number, (other, _) in enumerate(shares) if other <= 1]
-    text += " (it passes the answer, and goes on to a better point)" if passing else ""
+    if any(other <= 1 for other, _ in shares):
+        text += " (it passes the answer, and goes on to a better point)"
     return failed(text, share, 1.0)
 
 
@@ -114,7 +114,7 @@ CONTRACT = Contract(
         "at most `keep` weights are not 0",
         "w is where the method leads from T_k(start)",
         "where the restricted isometry constant of order 4 k is at most 0.1 for some scale of A, w is within `15 |e|` "
-        "of the signal, e the noise (Needell and Tropp 2009, theorem A)",
+        "of the signal, e the noise (Needell and Tropp 2009, theorem 4.1)",
     ),
     readings=(
         "`design` A is (samples, columns), `target` y (samples,), `start` and the answer (columns,), in one dtype",
