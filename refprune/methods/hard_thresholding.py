@@ -128,7 +128,7 @@ class View:
         f = self.objective
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
             if isinstance(f, LeastSquares):
-                residual = self.image(w) - f.target if residual is None else residual
+                residual = self.residual(w) if residual is None else residual
                 value, gradient = dot(residual, residual) / 2, swap(f.design) @ residual
             else:
                 value, gradient = float(f.value(w)), f.gradient(w)
@@ -140,10 +140,15 @@ class View:
 
     def point(self, w, residual=None, age=0):
         """The `Point` at `w`, on the support that it stands on."""
-        if residual is None and isinstance(self.objective, LeastSquares):
-            residual = self.image(w) - self.objective.target
+        residual = self.residual(w) if residual is None else residual
         value, gradient = self.at(w, residual)
         return Point(w, self.support(w, gradient), value, gradient, residual=residual, age=age)
+
+    def residual(self, w):
+        """``A w - y`` of least squares, else None."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `at` tells what is not finite
+            image = self.image(w)
+            return None if image is None else image - self.objective.target
 
     def moved(self, point, w, shift):
         """The `Point` at `w` from another one, where ``A w`` of least squares is longer by `shift`."""

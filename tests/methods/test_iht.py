@@ -370,13 +370,14 @@ def test_units_at_the_edge_of_the_range_change_no_bit(name, dtype, power):
 
 
 def test_a_step_that_is_too_long_is_an_error_once_it_is_out_of_range():
+    """And no warning; of a wide design the products read few columns."""
     problem, _, _ = noisy(14)
     d = problem.design.shape[1]
-    with (
-        np.errstate(over="ignore", invalid="ignore"),
-        pytest.raises(np.linalg.LinAlgError, match="is a step too long"),
-    ):
-        rp.iht(problem, d, step=100 / largest(problem), max_iter=10_000)
+    wide = rp.LeastSquares(np.tile(problem.design, (1, 40)), problem.target)
+    model = rp.Quadratic(problem.hessian(np.zeros(d)), np.zeros(d))
+    for objective, size in ((problem, d), (wide, 40 * d), (model, d)):
+        with pytest.raises(np.linalg.LinAlgError, match="is a step too long"):
+            rp.iht(objective, 2, np.ones(size), step=1e6)
 
 
 def test_a_loss_without_curvature_has_no_minimum():
