@@ -18,7 +18,7 @@ from numbers import Real
 
 import numpy as np
 
-from refprune.arrays import Array, astype, from_numpy, full, integer, namespace, to_numpy
+from refprune.arrays import Array, astype, flag, from_numpy, full, integer, namespace, to_numpy
 from refprune.counts import prune_count
 from refprune.methods.ispasp import options
 from refprune.methods.optimal_weights import optimal_weights
@@ -120,10 +120,12 @@ def ispasp_network(
     options(importance, refit, iterations, True, rank, damp)
     if batch_size is not None:
         batch_size = integer("batch_size", batch_size, least=1)
-    working, x = network.ready(params, inputs)
+    progress = flag("progress", progress)
+    working, x = network.ready(params, inputs, "inputs")
     found, shares = links(network), _shares(network, sparsity)
     wanted = {link.consumer: link for link in found if link.producer in shares}
-    before = None if targets is None else accuracy(network, params, inputs, targets)
+    with named("targets"):
+        before = None if targets is None else accuracy(network, params, inputs, targets)
     size = batch_size or max(part.stop - part.start for part in parts(network, x, keep=False))
     batches = [x[i : min(i + size, x.shape[0]), ...] for i in range(0, x.shape[0], size)]
     weights = {name: value + 0 for name, value in params.items()}

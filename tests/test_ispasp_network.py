@@ -397,7 +397,11 @@ NET, PARAMS, X, _ = problem(perceptron)
         (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, rank=2), ValueError, "need rank to be sums or norms; got 2"),
         (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, damp=0.1), ValueError, "need refit=True with damp > 0"),
         (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, batch_size=0), ValueError, "need batch_size >= 1; got 0"),
-        (lambda: rp.ispasp_network(NET, PARAMS, X[:0], 0.5), ValueError, "with at least one sample"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X[:0], 0.5), ValueError, "need inputs of shape .* at least one sample"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X * np.nan, 0.5), ValueError, "need finite numbers in inputs"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, X[:, 0]), TypeError, "targets: need integer labels"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, np.zeros(2, int)), ValueError, "targets: need y of shape"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, progress=1), TypeError, "need progress to be True or False"),
         (lambda: rp.ispasp_network(NET, {}, X, 0.5), ValueError, "need params named"),
         (
             lambda: rp.ispasp_network(rp.Network(NET.layers[:2]), dict(list(PARAMS.items())[:2]), X, 0.5),
