@@ -510,3 +510,14 @@ def test_a_failing_case_is_shrunk_to_a_few_numbers():
         shrink=True,
     )
     assert report.smallest["design"].size <= 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layouts_reach_every_array(name):
+    seen = set()
+    for flag, problem, _ in cases(name, seeds=2, flags=["NonContiguous", "ReadOnly"]):
+        arrays = [value for value in problem.values() if isinstance(value, np.ndarray) and value.size > 1]
+        for array in arrays:
+            assert not (array.flags.c_contiguous if flag == "NonContiguous" else array.flags.writeable)
+        seen.add(flag)
+    assert seen == {"NonContiguous", "ReadOnly"}

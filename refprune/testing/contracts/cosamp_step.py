@@ -8,7 +8,7 @@ import numpy as np
 from refprune import definitions
 
 from ...problems import LeastSquares
-from .. import checks, transforms
+from .. import checks, make, transforms
 from ..bounds import PRODUCT, SOLVE, condition, condition_limit, is_singular
 from ..contract import CheckSpec, Contract, failed, undecided
 from . import cosamp_step_mistakes as slip
@@ -140,18 +140,10 @@ def _by_its_set(check):
 def _build(flag, shape, rng, dtype):
     """A problem of the family; the weight is its start, cut to `keep`."""
     problem = build.problem(flag, shape, rng, dtype, SHARE)
-    weight = problem["start"]
+    weight = np.array(problem.pop("start"))
     if flag not in ("Empty", "WrongCount") and np.isfinite(weight).all():
-        below = np.argsort(-np.abs(weight), kind="stable")[problem["keep"] :]
-        weight = weight.copy() if weight.flags.writeable else np.array(weight)
-        weight[below] = 0.0
-        weight.setflags(write=flag != "ReadOnly")
-    return {
-        "design": problem["design"],
-        "target": problem["target"],
-        "keep": problem["keep"],
-        "weight": weight,
-    }
+        weight[np.argsort(-np.abs(weight), kind="stable")[problem["keep"] :]] = 0.0
+    return {**problem, "weight": make.layout(rng, weight, flag)}
 
 
 def _reference(design, target, keep, weight):
