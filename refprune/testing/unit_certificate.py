@@ -38,7 +38,7 @@ class UnitSearch:
 
     def ends_with(self, answer):
         """True when `answer` (units,) bool can be what the last iteration keeps; None when the search gave up."""
-        self._stays, self._seen = self.follows(answer, answer), set()
+        self._stays, self._seen, self.nodes = self.follows(answer, answer), set(), 0
         found = self._reaches(answer, np.zeros(self.units, bool), 0)
         return found or (None if self.nodes > NODES else False)
 

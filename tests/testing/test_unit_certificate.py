@@ -91,6 +91,20 @@ def test_a_chain_is_followed_for_so_many_iterations():
         assert search.ends_with(np.arange(30) == last) is (last == ITERATIONS)
 
 
+def test_a_search_may_wait_at_a_tie():
+    """As above, but after unit 5 the next one ties with two others: the search stays as long as these are taken."""
+    sums, none = np.arange(1.0, 31.0), np.zeros(30)
+
+    def importance(kept):
+        last = int(np.flatnonzero(kept)[-1]) if kept.any() else -1
+        next_one = np.arange(30) == last + 1
+        y = np.where(next_one, 2.0, np.where(np.arange(30) == 0, 1.0, -np.arange(30.0)))
+        return np.where(next_one | (np.arange(30) < 2), 1.0, y) if last == 5 else y
+
+    search = UnitSearch(sums, none, importance, none, 1)
+    assert [u for u in range(30) if search.ends_with(np.arange(30) == u)] == list(range(5, ITERATIONS + 1))
+
+
 def test_a_search_gives_up_in_time(monkeypatch):
     """All units tie, but for the importance of one, that the answer lacks a reason for: too many ways to try."""
     units = 24
