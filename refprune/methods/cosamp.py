@@ -71,7 +71,8 @@ def cosamp(
     -----
     The solve comes before the cut, so the answer is the best one on its support only where what is cut was 0, as for
     a planted signal without noise. `inside` tells how far it is from that; `htp` from the answer finishes the work.
-    From ``k = d / 2`` on, T is everything, and the answer is T_k of the minimiser over all weights.
+    From ``k = d / 2`` on, T is everything, and the answer is T_k of the minimiser over all weights. Values below the
+    range of float64 compare as equal: scale a problem with weights near 1e-160 first.
 
     Needell and Tropp prove that the error halves with every iteration where the restricted isometry constant of order
     4 s is at most 0.1.

@@ -37,9 +37,8 @@ from refprune.arrays import (
     to_numpy,
 )
 from refprune.methods.checked import Checked
-from refprune.methods.newton_model import in_range
 from refprune.methods.starting import starting_point
-from refprune.methods.system import floating
+from refprune.methods.system import floating, in_range
 from refprune.methods.vectors import count, cut, dot, norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned

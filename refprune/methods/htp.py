@@ -78,7 +78,8 @@ def htp(
 
     Notes
     -----
-    The answer is the best point that was passed, so it is no worse than the k largest weights of `start`.
+    The answer is the best point that was passed, so it is no worse than the k largest weights of `start`. Values below
+    the range of float64 compare as equal: scale a problem with weights near 1e-160 first.
 
     Foucart proves that HTP with step 1 finds every s-sparse signal where the restricted isometry constant of order
     3 s is below ``1 / sqrt 3``. The steps here are taken from the Hessian, so the scale of the design does not matter.

@@ -100,7 +100,8 @@ def iht(
     With "normalized" and "lipschitz" the objective never rises: the answer is no worse than the k largest weights of
     `start`. A `loss_scale` above 1 makes longer steps, for which this does not hold; from 2 on they may diverge. For
     objectives that are not quadratic L is only known where it was looked for, so a step is halved until the value
-    falls. A fixed point of the normalised step is stationary for a step above ``1 / (2 L)``.
+    falls. A fixed point of the normalised step is stationary for a step above ``1 / (2 L)``. Squares below the range of
+    float64 compare as equal: scale a problem with weights near 1e-160 first.
 
     Without noise the normalised step recovers a planted signal more often than 1/L does: its steps are longer.
 
