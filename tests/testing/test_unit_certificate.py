@@ -49,7 +49,7 @@ def problem(seed, units=5):
 @pytest.mark.parametrize("keep", [0, 1, 2, 3, 5])
 def test_the_certificate_accepts_what_some_way_ends_with_and_nothing_else(keep):
     sizes = []
-    for seed in range(40):
+    for seed in range(20):
         call = (*problem(seed), keep)
         right = ends(*call)
         for answer in combinations(range(5), keep):
@@ -57,8 +57,8 @@ def test_the_certificate_accepts_what_some_way_ends_with_and_nothing_else(keep):
             assert UnitSearch(*call).ends_with(marks) is (frozenset(answer) in right), (seed, answer)
         sizes.append(len(right))
     if keep in (1, 2):
-        assert sizes.count(1) >= 5  # some have one end
-        assert sum(1 < size < 5 for size in sizes) >= 8  # some several, and not all
+        assert sizes.count(1) >= 3  # some have one end
+        assert sum(1 < size < 5 for size in sizes) >= 4  # some several, and not all
 
 
 def test_what_can_follow_is_listed_once_and_whole():
