@@ -97,6 +97,8 @@ def design(rng, flag, shape):
     """(samples, columns) float64; columns of norm about 1, never centred, uneven."""
     samples, columns = shape
     A = (rng.normal(size=shape) + rng.uniform(-0.2, 0.2)) / samples**0.5
+    if samples == 1:  # no column so small that steps of 1 / L do not arrive
+        A = np.sign(A) * rng.uniform(0.5, 1.5, size=shape)
     if flag == "Orthonormal":  # every restricted isometry constant is at most 0.08
         basis = np.linalg.qr(A)[0]
         move = rng.normal(size=(columns, columns))
