@@ -96,7 +96,7 @@ def test_flags_hold_what_they_say():
         assert int(support.sum()) == problem["keep"]
     for problem in cases("iht", "OneSample"):
         assert problem["design"].shape[0] == 1
-        assert abs(problem["design"]).max() <= 3.1 * abs(problem["design"]).min() > 0
+        assert abs(problem["design"]).max() <= 4.5 * abs(problem["design"]).min() > 0  # 3 e^0.4
     for problem in cases("iht", "DuplicateColumn"):
         unit = problem["design"] / np.linalg.norm(problem["design"], axis=0)
         assert np.triu(abs(unit.T @ unit), 1).max() > 1 - 1e-14
