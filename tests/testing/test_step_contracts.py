@@ -521,3 +521,36 @@ def test_layouts_reach_every_array(name):
             assert not (array.flags.c_contiguous if flag == "NonContiguous" else array.flags.writeable)
         seen.add(flag)
     assert seen == {"NonContiguous", "ReadOnly"}
+
+
+# Cases that tell
+
+
+def test_of_dead_weights_that_are_zero_the_kept_one_is_found():
+    design = np.zeros((4, 3))
+    design[:, 1] = [1.0, 2.0, 0.0, 1.0]
+    problem = {"design": design, "target": design[:, 1] * 3, "keep": 2, "start": np.array([5.0, 0.0, 0.0])}
+    for answer in (
+        [5.0, 3.0, 0.0],
+        [0.0, 3.0, 0.0],
+    ):  # dead weights are equal: either may stay, as it was given
+        assert testing.verify("iobs", problem, np.array(answer)).outcome == "pass"
+    assert testing.verify("iobs", problem, np.array([4.0, 3.0, 0.0])).outcome == "fail"
+
+
+def test_the_start_of_iobs_may_be_a_fixed_point_of_the_wrong_support_and_hold_dead_weights():
+    wrong = 0
+    for _, problem, view in cases("iobs", seeds=4, flags=("Optimal",)):
+        kept = view.start != 0
+        gradient = problem["design"].T @ (problem["design"] @ view.start - view.target)
+        assert np.abs(gradient[kept]).max(initial=0) <= 1e-9 * view.lipschitz**0.5 * view.length(view.start)
+        same = testing.verify("iobs", problem, view.start.copy()).outcome == "pass"
+        wrong += kept.sum() == view.keep and not same
+    assert wrong >= 3
+    dead = [(view, ~view.living) for _, _, view in cases("iobs", seeds=4, flags=("DeadInput",))]
+    assert any(view.start[at].any() and view.keep > view.living.sum() for view, at in dead)
+
+
+def test_nothing_is_kept_where_something_could_be():
+    for name in ("iobs", "cosamp-step"):
+        assert all(problem["target"].any() for _, problem, _ in cases(name, seeds=2, flags=("KAll",)))

@@ -21,6 +21,8 @@ FLAGS = (
     "Square", "K0", "K1", "KAll", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape",
     "WrongCount",
 )  # fmt: skip
+ALONE = ("Square", "IllConditioned", "NearTie")  # on columns that are near to orthonormal
+OWN = (*ALONE, "Optimal", "DeadInput")
 
 
 class IobsView(NewtonView, build.LeastSquaresView):
@@ -61,20 +63,35 @@ def suits(flag, shape):
 
 
 def _build(flag, shape, rng, dtype):
-    if flag not in ("Square", "IllConditioned", "NearTie"):
-        return build.problem(flag, shape, rng, dtype)
-    problem = build.problem("Orthonormal", shape, rng, np.dtype(float))
-    A, y, keep = problem["design"], problem["target"], problem["keep"]
+    problem = build.problem(
+        "Orthonormal" if flag in ALONE else flag, shape, rng, np.dtype(float if flag in OWN else dtype)
+    )
+    if flag not in OWN:
+        return problem
+    A, y, keep, start = (np.array(problem[name]) for name in ("design", "target", "keep", "start"))
+    keep, size = int(keep), np.abs(y).max(initial=0.0)
     if flag == "IllConditioned":
         limit = condition_limit(float(np.finfo(dtype).eps))
-        values, vectors = np.linalg.eigh(make.spd(rng, shape[1], make.log_uniform(rng, 1.0, 0.5 * limit)))
+        values, vectors = np.linalg.eigh(
+            make.spd(rng, shape[1], make.log_uniform(rng, limit**0.4, 0.5 * limit))
+        )
         A = np.linalg.qr(A)[0] @ (np.sqrt(values)[:, None] * vectors.T)
         y = A @ rng.normal(size=shape[1]) + 0.1 * y / np.linalg.norm(y)
     elif flag == "NearTie":
         keep = int(rng.integers(1, shape[1]))
-        y = A @ newton_point(flag, rng, np.zeros(shape[1]), keep, dtype)
-    return {**problem, "design": A.astype(dtype), "target": y.astype(dtype), "keep": keep,
-            "start": problem["start"].astype(dtype)}  # fmt: skip
+        y = A @ newton_point(flag, rng, np.zeros(shape[1]), keep, dtype, (5e-4, 0.01))
+    elif flag == "Optimal":  # the best weights on a support, and of as many it need not be the one
+        keep = int(rng.integers(1, shape[1]))
+        at = rng.permutation(shape[1])[:keep]
+        start = np.zeros(shape[1])
+        start[at] = np.linalg.lstsq(A[:, at], y, rcond=None)[0]
+    elif flag == "DeadInput":  # the start holds something there, and some of them may stay
+        dead = ~A.any(axis=0)
+        start[dead] = size * rng.choice([0.01, 1.0, 100.0]) * rng.normal(size=int(dead.sum()))
+        if rng.random() < 0.5:
+            keep = shape[1] - int(rng.integers(0, dead.sum()))
+    arrays = {"design": A.astype(dtype), "target": y.astype(dtype), "start": start.astype(dtype)}
+    return {"design": arrays["design"], "target": arrays["target"], "keep": keep, "start": arrays["start"]}
 
 
 def _reference(design, target, keep, start):
@@ -175,7 +192,7 @@ CONTRACT = Contract(
     ),
     view=IobsView,
     flags=FLAGS,
-    shapes=((24, 12), (8, 1), (12, 6), (6, 2), (20, 8), (40, 16), (12, 12), (64, 32), (18, 9), (96, 48)),
+    shapes=((24, 12), (8, 1), (12, 6), (6, 2), (21, 8), (43, 16), (12, 12), (64, 32), (18, 9), (96, 48)),
     build=_build,
     suits=suits,
     sizes=lambda shape: shape,

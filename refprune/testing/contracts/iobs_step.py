@@ -43,8 +43,8 @@ class IobsStepView(NewtonView):
             self.set_model(weight, gradient, hessian, keep)
 
 
-def newton_point(flag, rng, w, keep, dtype):
-    """A Newton point (d,) with the named property, to plan a gradient for."""
+def newton_point(flag, rng, w, keep, dtype, near=(0.02, 0.05)):
+    """A Newton point (d,) with the named property, to plan a gradient for; `near` is how near a tie is in singles."""
     d = w.size
     u = make.weights(rng, 1, d, "Tie" if flag == "Tie" else "")[0]
     if flag == "Tie":
@@ -55,7 +55,7 @@ def newton_point(flag, rng, w, keep, dtype):
         u[rng.permutation(d)[keep:]] = 0.0
     elif flag == "NearTie" and 0 < keep < d:
         j, p = np.argsort(-abs(u))[[keep - 1, keep]]
-        share = make.log_uniform(rng, *((1e-9, 1e-6) if dtype == np.float64 else (0.02, 0.05)))
+        share = make.log_uniform(rng, *((1e-9, 1e-6) if dtype == np.float64 else near))
         u[[j, p]] = abs(u[p]) * rng.choice([-1, 1], size=2) * rng.permutation([1, 1 + share])
     return u
 

@@ -59,7 +59,7 @@ def problem(flag, shape, rng, dtype, share=4):
     samples, columns = shape
     keep = _keep(rng, flag, columns, most(shape, share))
     A = _tied(rng, shape) if flag == "Tie" else design(rng, flag, shape)
-    signal = _signal(rng, flag, columns, keep, np.flatnonzero(A.any(axis=0)))
+    signal = _signal(rng, flag, columns, max(keep, 1), np.flatnonzero(A.any(axis=0)))
     y = A @ signal
     noise = 0.0 if flag in ("Tie", "PlantedSupport", "EqualMagnitudes") else rng.choice(NOISES)
     if flag == "Noise" or flag == "Optimal":

@@ -48,7 +48,8 @@ class StepView(View):
         """The pruned entries (d,) of an answer."""
         if answer.mask is not None:
             return ~answer.mask
-        order = np.lexsort((-self.scores, answer.weight == 0))
+        # of dead entries that are 0 those stay that should be 0
+        order = np.lexsort((np.abs(self.point), -self.scores, answer.weight == 0))
         pruned = np.ones(self.point.size, bool)
         pruned[order[: max(self.keep, int((answer.weight != 0).sum()))]] = False
         return pruned
