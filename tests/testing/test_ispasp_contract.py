@@ -330,6 +330,7 @@ def test_flags_are_what_they_say(dtype):
         told = {
             "Tie": np.isin(hidden, [0, 0.5, 1]).all() and np.isin(np.abs(weight), [0.5, 1]).all(),
             "DuplicateColumn": (same & (weight.T[:, None] == weight.T[None]).all(axis=2)).sum() > units,
+            "DuplicateSample": len(np.unique(hidden, axis=1).T) < hidden.shape[1],
             "OppositeUnits": (same & (weight.T[:, None] == -weight.T[None]).all(axis=2)).any(),
             "BothSigns": (hidden < 0).any() and (hidden > 0).any(),
             "DeadInput": (~hidden.any(axis=1)).any(),

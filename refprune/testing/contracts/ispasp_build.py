@@ -11,14 +11,14 @@ from ..unit_certificate import ITERATIONS, UnitSearch
 from ..views import View
 
 FLAGS = (
-    "Tie", "NearTie", "DuplicateColumn", "OppositeUnits", "BothSigns", "DeadInput", "LoudUnit", "ZeroResidual",
-    "RowScale", "LossScale", "KeepHalf", "K0", "K1", "KAll", "ManyIterations", "OneSample", "OneOutput", "OneColumn",
-    "Square", "WiderThanBlock", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape",
-    "WrongCount",
+    "Tie", "NearTie", "DuplicateColumn", "DuplicateSample", "OppositeUnits", "BothSigns", "DeadInput", "LoudUnit",
+    "ZeroResidual", "RowScale", "LossScale", "KeepHalf", "K0", "K1", "KAll", "ManyIterations", "OneSample",
+    "OneOutput", "OneColumn", "Square", "WiderThanBlock", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf",
+    "Empty", "WrongShape", "WrongCount",
 )  # fmt: skip
 # units, samples, outputs
 SHAPES = (
-    (6, 4, 3), (8, 8, 5), (1, 3, 2), (2, 5, 2), (9, 7, 1), (10, 1, 4), (12, 6, 12), (16, 10, 6), (24, 24, 24),
+    (6, 4, 3), (8, 8, 5), (1, 3, 2), (2, 5, 2), (9, 7, 1), (10, 1, 4), (12, 6, 12), (16, 140, 6), (24, 24, 24),
     (32, 3, 40), (130, 4, 7),
 )  # fmt: skip
 
@@ -28,6 +28,7 @@ def suits(flag, shape):
     units, samples, outputs = shape
     return {
         "OneSample": samples == 1,
+        "DuplicateSample": samples > 2,
         "OneOutput": outputs == 1,
         "OneColumn": units == 1,
         "Square": units == outputs and units > 2,
@@ -139,7 +140,7 @@ def build(flag, shape, rng, dtype):
     """One problem of the contract."""
     units = shape[0]
     if flag == "ManyIterations":
-        hidden, weight = _chain(rng, *shape)
+        hidden, weight = _chain(rng, *shape, rise=1.0 if dtype == np.float16 else rng.choice([1.0, 2.0**-8]))
         keep = 1
     else:
         hidden, weight = _layer(rng, *shape, flag)
@@ -174,7 +175,7 @@ def _layer(rng, units, samples, outputs, flag):
     """What units emit after a ReLU, some louder than others, and weights of both signs."""
     loud = np.exp(0.7 * rng.normal(size=units))
     if flag == "RowScale":
-        loud = rng.permutation(np.arange(1.0, units + 1) ** (-1 / rng.choice([0.5, 0.7, 0.9])))
+        loud = rng.permutation(np.arange(1.0, units + 1) ** (-1 / rng.choice([0.3, 0.5, 0.7, 0.9])))
     hidden = rng.normal(size=(units, samples)) + rng.uniform(-0.5, 0.7, size=(units, 1))
     if flag != "BothSigns":
         hidden[:, 0] = np.abs(hidden[:, 0])  # no unit is dead by chance
@@ -191,6 +192,8 @@ def _layer(rng, units, samples, outputs, flag):
         pairs = rng.permutation(units)[: 2 * int(rng.integers(1, units // 2 + 1))].reshape(2, -1)
         hidden[pairs[1]] = hidden[pairs[0]]
         weight[:, pairs[1]] = weight[:, pairs[0]] * (1.0 if flag == "DuplicateColumn" else -1.0)
+    elif flag == "DuplicateSample":
+        hidden = hidden[:, np.append(rng.integers(0, samples - 1, size=samples - 1), 0)]  # one at least twice
     elif flag == "DeadInput":
         hidden[
             rng.permutation(units)[: int(rng.choice([max(1, units // 5), units // 2, units - 1, units]))]
@@ -204,15 +207,15 @@ def _layer(rng, units, samples, outputs, flag):
     return hidden, weight
 
 
-def _chain(rng, units, samples, outputs):
+def _chain(rng, units, samples, outputs, rise=1.0):
     """A problem whose search goes on from unit to unit: every one that is kept makes the next one important.
 
     Neighbours have opposite weights, so the next unit gains when the last one leaves the residual; all others gain
     nothing. The importance of the chain is set by its products with one unit more, which is the most important of
-    all and has the smallest sum. The sums rise along the chain.
+    all and has the smallest sum. The sums rise along the chain, by `rise` in all.
     """
     n = units - 1
-    sums = np.append(1 + np.arange(n) / n, 0.5)
+    sums = np.append(1 + rise * np.arange(n) / n, 0.5)
     first = np.append(
         0.3, np.linspace(0.1, 0.25, n - 1)
     )  # importances before anything is kept: the first leads
