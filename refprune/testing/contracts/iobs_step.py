@@ -79,7 +79,7 @@ def _build(flag, shape, rng, dtype):
         w[rng.permutation(np.argsort(-abs(point))[[keep - 1, keep]])[0]] = 0.0
     g = h @ (w - point)
     if flag == "WrongStart":  # the best weights on another support
-        kept = rng.permutation(d)[:keep]
+        kept, g = rng.permutation(d)[:keep], rng.normal(size=d) * np.sqrt(np.diagonal(h))
         g[kept], w[np.delete(np.arange(d), kept)] = 0.0, 0.0
     if not flag and rng.random() < 0.3:  # as a network's may be: no planned point
         g = rng.normal(size=d) * np.sqrt(np.diagonal(h)) * 2.0 ** rng.integers(-2, 3)

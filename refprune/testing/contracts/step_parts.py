@@ -201,6 +201,7 @@ def another_count(contract, problem, rng):
 def another_order(*names):
     """A transform: the columns of the arguments `names` in another order, the others as they were.
 
+    A matrix is scaled to the diagonal that it had: the others stay of its size.
     None where that has no right answer, as a dead input with a gradient has not.
     """
 
@@ -211,10 +212,20 @@ def another_order(*names):
         for name in names:
             for axis, kind in enumerate(contract.axes[name]):
                 out[name] = np.take(out[name], order, axis=axis) if kind == "column" else out[name]
+            if contract.axes[name] == ("column", "column"):
+                out[name] = _with_diagonal(out[name], np.diagonal(problem[name]))
         return out if d > 1 and contract.view(out, {}).expects != "free" else None
 
     another.__name__ = f"another_{names[0]}"
     return another
+
+
+def _with_diagonal(matrix, wanted):
+    """``D matrix D`` with this diagonal, D diagonal; rows of dead inputs stay as they are."""
+    found = np.diagonal(matrix)
+    alive = (found > 0) & (wanted > 0)
+    scale = np.sqrt(np.where(alive, wanted, 1) / np.where(alive, found, 1))
+    return (matrix * np.outer(scale, scale)).astype(matrix.dtype)
 
 
 def loss(w, design, target, *rest):
