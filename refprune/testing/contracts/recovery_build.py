@@ -72,6 +72,9 @@ def problem(flag, shape, rng, dtype, share=4):
     start = _start(rng, flag, A, y, signal, keep)
     if flag == "StepLength":
         y = start_of_some_steps(rng, A, start)
+        if rng.random() < 0.5:  # T_k(start) is the same
+            least = np.abs(start[start != 0]).min()
+            start = np.where(start != 0, start, rng.uniform(-0.9, 0.9, columns) * least * A.any(axis=0))
     scale = 2.0 ** rng.integers(-4, 5)
     if flag == "LossScale":
         scale = rng.choice([1e-3, 1e3]) if dtype != np.float16 else rng.choice([0.02, 20.0])
