@@ -137,7 +137,7 @@ CONTRACT = Contract(
     checks=(*parts.BEFORE, STATIONARY, parts.RANKED, *checks.AFTER),
     mistakes=(
         *slip.mistakes(_lift),
-        Mistake("dead-input-kept", "a dead input gets a 1 on the diagonal and is ranked like the others", _dead_ranked),
+        Mistake("dead-input-kept", "dead inputs are ranked like the others, as with a 1 on the diagonal", _dead_ranked),
         Mistake("dead-inputs-zeroed", "kept dead inputs lose their weight", _dead_zeroed),
         *parts.forms(_reference, lambda w, g, h, keep: keep == w.size, "weight"),
     ),
