@@ -5,6 +5,7 @@ import numpy as np
 from ..contract import Mistake
 from ..unit_certificate import ITERATIONS
 from . import form_mistakes as form
+from .step_parts import need_finite
 
 
 def _search(hidden, weight, keep, *, size=None, gradient=None, score=None, first=2, union=None, choose=None,
@@ -89,6 +90,7 @@ def _not_transposed(W, V):
 
 def _refitted(U, W, H, S, candidates):
     """The residual of the best weights on S, as CoSaMP has it."""
+    need_finite(U, H)
     return U - U @ np.linalg.pinv(H[S]) @ H[S] if S else U
 
 

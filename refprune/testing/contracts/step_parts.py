@@ -234,7 +234,7 @@ def loss(w, design, target, *rest):
 
 
 def need_finite(*arrays):
-    """Raise at NaN and Inf, for mistakes that call on LAPACK: it prints a complaint at them."""
+    """Raise at NaN and Inf, for mistakes that call on LAPACK: it complains at them, or never ends."""
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("need finite numbers")
 
