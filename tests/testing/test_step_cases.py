@@ -134,7 +134,7 @@ def cosamp(at_least=False, least=0.0, most=1.0, rcond=None, multiple=1, near=0.0
 @pytest.mark.parametrize(
     ("flag", "wrong"),
     [
-        ("Tie", cosamp(at_least=True)),
+        ("EqualGradients", cosamp(at_least=True)),
         ("K0", cosamp(least=1e-8)),
         ("K0", cosamp(small=1e-5)),
         ("FewSamples", cosamp(most=0.5)),

@@ -16,7 +16,7 @@ from . import recovery_build as build
 from . import step_parts as parts
 from .recovery_rules import OBJECTIVE
 
-FLAGS = ("IllConditioned", *build.FLAGS)
+FLAGS = ("IllConditioned", "EqualGradients", *build.FLAGS)
 SHAPES = (
     (24, 12), (1, 5), (8, 1), (12, 6), (21, 8), (43, 16), (16, 16), (16, 32), (25, 40), (33, 48), (40, 80), (24, 24),
 )  # fmt: skip
@@ -144,7 +144,9 @@ def _by_its_set(check):
 
 def suits(flag, shape):
     """Whether a flag makes sense on (samples, columns)."""
-    return build.tall(shape) and shape[1] > 4 if flag == "IllConditioned" else build.suits(flag, shape)
+    if flag in ("IllConditioned", "EqualGradients"):
+        return build.tall(shape) and 4 < shape[1] < (16 if flag == "EqualGradients" else 100)
+    return build.suits(flag, shape)
 
 
 def _build(flag, shape, rng, dtype):
@@ -155,7 +157,7 @@ def _build(flag, shape, rng, dtype):
     keep = int(keep)
     if ill:
         A, y = _ill_conditioned(rng, A.astype(float), y.astype(float), float(np.finfo(dtype).eps))
-    elif flag == "Tie" and rng.random() < 0.6:
+    elif flag == "EqualGradients":
         A, y, keep = _equal_gradients(rng, shape)
         weight = np.zeros(shape[1])
     elif flag in PLANTED and rng.random() < 0.4:  # nearly there
