@@ -10,11 +10,13 @@ import numpy as np
 
 from ..contract import Mistake
 from . import form_mistakes as form
+from .step_parts import need_finite
 
 
 @lru_cache(maxsize=2048)
 def _answer(loop, slips, arrays, dtype, keep):
     design, target, start = (np.frombuffer(data, dtype).reshape(shape) for data, shape in arrays)
+    need_finite(design, target, start)
     return loop(design, target, keep, start, **dict(slips)).astype(dtype)
 
 
