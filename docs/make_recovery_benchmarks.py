@@ -1,7 +1,7 @@
 """Writes `iht_speed.csv` and `ispasp_speed.csv` beside itself: IHT and i-SpaSP beside their products.
 
 Run it by hand when the methods change, on a machine that does nothing else: `python docs/make_recovery_benchmarks.py`.
-It takes about two minutes. The figures are those of `python -m tests.benchmarks.recovery`.
+It takes about two minutes. The figures are those of `python -m tests.benchmarks.sparse_recovery`.
 """
 
 import csv
@@ -13,7 +13,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # arit
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.benchmarks.recovery import RULES, iteration, search  # noqa: E402
+from tests.benchmarks.sparse_recovery import RULES, iteration, search  # noqa: E402
 
 
 def iterations():

@@ -1,6 +1,6 @@
 """The promise on the speed of IHT: an iteration on least squares within 1.3 times its two products, A w and A^T r.
 
-The figures come from `python -m tests.benchmarks.recovery`.
+The figures come from `python -m tests.benchmarks.sparse_recovery`.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import refprune as rp
-from tests.benchmarks.recovery import iteration, planted
+from tests.benchmarks.sparse_recovery import iteration, planted
 
 
 @pytest.mark.benchmark

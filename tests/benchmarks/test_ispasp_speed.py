@@ -3,12 +3,12 @@
 These are U = W H, and in each iteration W_S H_S of the kept units S, for the residual, and W^T V. Signed importance
 needs none of them, since one image stands for all samples. Absolute values need them all. Of those the residual is
 taken from the pruned units, three quarters of all here, so it is nearer to the products of all units with H.
-The figures come from `python -m tests.benchmarks.recovery`.
+The figures come from `python -m tests.benchmarks.sparse_recovery`.
 """
 
 import pytest
 
-from tests.benchmarks.recovery import search
+from tests.benchmarks.sparse_recovery import search
 
 
 @pytest.mark.benchmark

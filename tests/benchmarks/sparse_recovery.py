@@ -1,6 +1,6 @@
 """How long an iteration of IHT and a search by i-SpaSP take, beside the matrix products that they stand for.
 
-`python -m tests.benchmarks.recovery`. Processor time, the least of some turns. Run with one BLAS thread
+`python -m tests.benchmarks.sparse_recovery`. Processor time, the least of some turns. Run with one BLAS thread
 (OPENBLAS_NUM_THREADS=1).
 """
 
