@@ -204,3 +204,10 @@ def test_numpy_is_not_called_on_arrays_of_users_by_star_or_alias(module):
 def test_the_length_of_a_function_leaves_out_its_docstring():
     (function,) = functions(ast.parse('def f():\n    """One.\n\n    Two.\n    """\n    return 1\n'))
     assert length(function) == 2
+
+
+def test_modules_of_the_tests_have_names_of_their_own():
+    """pytest imports them by their file names alone."""
+    names = sorted(path.name for path in Path(__file__).parent.rglob("*.py"))
+    assert len(names) > 100
+    assert [name for name in names if names.count(name) > 1] == []
