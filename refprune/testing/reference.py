@@ -121,8 +121,10 @@ def alps(weight, gram, sparsity):
 
 
 def iht(design, target, keep, start):
-    """`rp.iht`; patient with designs of a bad condition."""
-    return rp.iht(rp.LeastSquares(design, target), keep, start, max_iter=20_000)
+    """`rp.iht`; patient, and once more from its answer, since `tol` is a share of the gradient at the start."""
+    problem = rp.LeastSquares(design, target)
+    first = rp.iht(problem, keep, start, max_iter=20_000)
+    return rp.iht(problem, keep, first.weight, max_iter=20_000)
 
 
 def htp(design, target, keep, start):

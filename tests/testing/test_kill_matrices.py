@@ -13,7 +13,11 @@ RECORDED = json.loads((Path(__file__).parents[2] / "docs" / "contracts" / "kill_
 # Fewer cases where an answer takes long.
 SLOW = ("obs", "exact", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
 HEAVY = ("sparsegpt", "sparsegpt-nm", "alps", "ispasp", "iht", "cosamp", "cosamp-step", "iobs-step", "iobs")
-FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(HEAVY, 60) | {"htp": 100}
+FEW = (
+    {name: 80 for name in NAMES if name.startswith(SLOW)}
+    | dict.fromkeys(HEAVY, 60)
+    | {"htp": 100, "cosamp": 100}
+)
 
 
 @cache

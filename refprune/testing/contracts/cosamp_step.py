@@ -169,7 +169,8 @@ def _build(flag, shape, rng, dtype):
     if flag in ("K0", "Correlated") and rng.random() < 0.6:  # columns that are needed, and without a gradient
         weight = 0 * weight if flag == "K0" else weight
         at = rng.permutation(shape[1])[: int(rng.integers(1, 3))]
-        y = y - A[:, at] @ np.linalg.lstsq(A[:, at], y - A @ weight, rcond=None)[0]
+        wide, y = A[:, at].astype(float), y.astype(float)  # lstsq has no half precision
+        y = y - wide @ np.linalg.lstsq(wide, y - A @ weight, rcond=None)[0]
     elif flag == "K0":  # weights of all sizes
         least = {2: -1, 4: -2.5, 8: -7}[np.dtype(dtype).itemsize]
         y = A @ (rng.choice([-1.0, 1.0], size=shape[1]) * 10 ** rng.uniform(least, 0, size=shape[1]))
