@@ -39,6 +39,12 @@ from refprune.definitions.optimal_weights import optimal_weights
 from refprune.definitions.prospr import prospr, prospr_scores
 from refprune.definitions.snip import snip, snip_scores
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
+from refprune.definitions.woodfisher import (
+    woodfisher,
+    woodfisher_model,
+    woodfisher_scores,
+    woodfisher_weights,
+)
 
 __all__ = [
     "alps",
@@ -82,4 +88,8 @@ __all__ = [
     "sparsegpt_weights",
     "topk_mask",
     "wanda",
+    "woodfisher",
+    "woodfisher_model",
+    "woodfisher_scores",
+    "woodfisher_weights",
 ]
