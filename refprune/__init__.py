@@ -29,6 +29,7 @@ from refprune.methods import (
     optimal_weights,
     sparsegpt,
     wanda,
+    woodfisher,
 )
 
 # networks: layers, what is built of them, and what is done with it
@@ -136,4 +137,5 @@ __all__ = [
     "sparsity",
     "train",
     "wanda",
+    "woodfisher",
 ]

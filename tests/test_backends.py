@@ -33,6 +33,7 @@ METHODS = (
     "optimal_weights",
     "sparsegpt",
     "wanda",
+    "woodfisher",
 )
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "MiniBatches", "Quadratic")
 PATTERNS = {
@@ -229,6 +230,40 @@ def test_iobs(cupy_like, selection, project):
         assert_allclose(
             answer.trace, expected.trace, rtol=0, atol=1e3 * cupy_like.eps * condition(hessian) * size
         )
+
+
+@pytest.mark.parametrize("samples", [5, 60])
+@pytest.mark.parametrize(
+    "options", [{}, {"update": "sum"}, {"first_order": True}, {"block": 5}, {"block": 1}], ids=str
+)
+def test_woodfisher(backend, samples, options):
+    """On array-api-strict too. One array, and two of a network, with prior zeros."""
+    draw = np.random.default_rng(108)
+    grads = draw.integers(-4, 5, size=(samples, 24)) + 0.5
+    F = grads.T @ grads / samples + 0.25 * np.eye(24)
+    weight = np.where(PRIOR, W, 0)
+    answer = rp.woodfisher(backend.asarray(W), backend.asarray(grads), rp.NM(1, 4), 0.25, **options)
+    same(backend, answer, W, rp.woodfisher(W, grads, rp.NM(1, 4), 0.25, **options), F)
+    there = [
+        {name: make(x) for name, x in (("0.weight", weight[:2]), ("2.weight", weight[2:]))} for make in
+        (backend.asarray, np.asarray)
+    ]  # fmt: skip
+    prior = [
+        {"0.weight": make(PRIOR[:2]), "2.weight": make(PRIOR[2:])} for make in (backend.asarray, np.asarray)
+    ]
+    half = rp.Unstructured(sparsity=0.5)
+    mine = rp.woodfisher(there[0], backend.asarray(grads), half, 0.25, mask=prior[0], **options)
+    theirs = rp.woodfisher(there[1], grads, half, 0.25, mask=prior[1], **options)
+    for name in there[0]:
+        one = replace(mine, weight=mine.weight[name], mask=mine.mask[name], objective=None)
+        same(
+            backend,
+            one,
+            W,
+            replace(theirs, weight=theirs.weight[name], mask=theirs.mask[name], objective=None),
+            F,
+        )
+    assert_allclose(mine.objective, theirs.objective, rtol=1e3 * backend.eps * condition(F))
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton", "fisher"])

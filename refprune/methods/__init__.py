@@ -13,6 +13,7 @@ from refprune.methods.obs import obs
 from refprune.methods.optimal_weights import optimal_weights
 from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.wanda import wanda
+from refprune.methods.woodfisher import woodfisher
 
 __all__ = [
     "MiniBatches",
@@ -28,4 +29,5 @@ __all__ = [
     "optimal_weights",
     "sparsegpt",
     "wanda",
+    "woodfisher",
 ]

@@ -1,0 +1,190 @@
+r"""WoodFisher: OBS on all weights at once, with the empirical Fisher matrix for the Hessian.
+
+Model: ``1/2 delta^T F delta`` with ``F = damp I + G^T G / N``, G (N, d) the gradients of single samples; with
+`first_order` also ``mean g . delta``.
+Problem: which weights go, and where the others move.
+Solution: with ``C = F^-1`` and t the minimiser of the model (w without first order), the removal of p costs
+``t_p^2 / (2 C_pp)``. The smallest go, all at once; the rest moves to the minimiser with zeros at all of them.
+What makes it fast: Woodbury's identity, see `refprune.methods.fisher_model`; the definition has the recursion.
+Ties: the lowest flat index is pruned first.
+Cost: 2 N^2 d + 2 N^3; in blocks of m < N weights N m d.
+Source: Singh and Alistarh 2020, WoodFisher: Efficient Second-Order Approximation for Neural Network Compression.
+"""
+
+from itertools import pairwise
+from math import frexp
+
+import numpy as np
+
+from refprune.arrays import (
+    Array,
+    astype,
+    flag,
+    full,
+    integer,
+    namespace,
+    nonnegative,
+    real,
+    widest,
+)
+from refprune.methods.fisher_model import DiagonalModel, FisherModel
+from refprune.methods.many_weights import many_weights
+from refprune.methods.system import exponent, floating
+from refprune.patterns import NM, Unstructured
+from refprune.pruned import Pruned
+
+UPDATES = ("joint", "sum")
+
+
+def woodfisher(
+    weight: Array | dict,
+    gradients: Array,
+    pattern: Unstructured | NM,
+    damp: float = 1e-5,
+    block: int | str | None = None,
+    update: str = "joint",
+    first_order: bool = False,
+    *,
+    mask: Array | dict | None = None,
+) -> Pruned:
+    r"""Prune by the empirical Fisher matrix :math:`F = \text{damp}\, I + \frac1N \sum_s g_s g_s^T`.
+
+    With :math:`C = F^{-1}` the weights of least :math:`w_p^2 / (2 C_{pp})` go; then
+    :math:`\delta = - C_{:P} (C_{PP})^{-1} w_P` for the set P of them.
+
+    Parameters
+    ----------
+    weight : array, shape (d,), (rows, columns) or (out, in, kh, kw); or dict of such arrays
+        A dict holds the layers of a network.
+    gradients : array, shape (N, d)
+        The gradient of the loss of every sample with respect to the weights, in flat order: the arrays of the dict
+        one after the other, each in C order. A row may be the mean over a mini-batch; F is another matrix then.
+    pattern : Unstructured or NM
+        The scope is "network", "layer" or "row"; None is "network" for a dict, where all arrays share one count, and
+        "layer" for one array. `count_rule` is "strict" in the paper's code.
+    damp : float
+        Absolute, in units of the loss per weight squared; not relative as elsewhere.
+    block : int, "layer" or None
+        Only blocks on the diagonal of F count: of so many consecutive weights, starting anew in each array (the last
+        one may be smaller; 1 is the diagonal), or each array's. None is the whole F.
+    update : {"joint", "sum"}
+        How the kept weights move: to the minimiser with zeros at P; or by the sum of what each p of P alone would
+        ask for, as the paper's code does. The sum is no minimiser.
+    first_order : bool
+        Whether the model has the mean gradient too ("WoodTaylor"). Then t, the minimiser of the model, stands for w
+        in the costs and in the update. Without it the weights count as a minimum of the loss.
+    mask : boolean array or dict, form of the weight, optional
+        What it marks False is pruned first, counted, and takes no part in F. The weight must be 0 there.
+
+    Returns
+    -------
+    Pruned
+        `weight` and `mask` in the form of `weight`; `scores` are the costs, in units of the loss (0 at prior zeros);
+        `objective` is the model at `weight`, ``1/2 delta^T F delta`` with damp in F, and with ``first_order`` the
+        mean gradient's part.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not arrays of one kind with real numbers; gradients of another number of weights, or no sample; a pattern of
+        another kind, or that does not fit; another argument out of range.
+    numpy.linalg.LinAlgError
+        F is singular to rounding: with `damp` 0 and fewer gradients than weights it always is.
+
+    See Also
+    --------
+    fisher_inverse : the inverse itself.
+    iobs : ``selection="saliency"`` takes the same step with any Hessian.
+    obs : one weight at a time.
+
+    Notes
+    -----
+    N is what is given: fewer gradients give a poorer F, and cost less. No matrix of d by d is formed where
+    ``N < d``; blocks of fewer weights than N have the matrix of their weights instead.
+
+    F is computed in float64 (float32 where a device has no other), since ``G G^T`` squares the condition. The
+    kept weights satisfy the normal equations of F to rounding; costs err by about ``eps cond(F)`` of the largest
+    ``w_p^2 damp`` can be. Memory: a copy of the gradients, and arrays (N, N).
+
+    Source: Singh and Alistarh 2020, (4) to (10), appendix A for the first order. The joint update is that of CHITA
+    (Benbaki et al. 2023) on its support.
+
+    Examples
+    --------
+    The first two weights do the same for the loss, so the second takes over when the first goes:
+
+    >>> import numpy as np
+    >>> import refprune as rp
+    >>> G = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    >>> answer = rp.woodfisher(np.array([1.0, 1.0, 1.0]), G, rp.Unstructured(keep=2), damp=0.5)
+    >>> answer.scores, answer.weight, answer.objective
+    (array([0.375, 0.375, 1.25 ]), array([0. , 1.5, 1. ]), 0.375)
+    """
+    given, pattern, prior = many_weights(weight, pattern, mask)
+    if update not in UPDATES:
+        raise ValueError(f"need update to be one of {', '.join(UPDATES)}; got {update!r}")
+    model, a, c = _model(given, weight, gradients, damp, block, flag("first_order", first_order), prior)
+    xp = namespace(model.weight)
+    curvature, point = model.inverse_diagonal(), model.newton()
+    scores = xp.where(model.living, point * point / (2 * curvature), 0)
+    kept = given.mask(pattern, scores, model.living)
+    found = model.best(kept) if update == "joint" else model.summed(kept, curvature)
+    return _answer(given, model, kept, found, scores, a, c)
+
+
+def _model(given, weight, gradients, damp, block, first_order, prior):
+    """The `FisherModel` in scaled units: (model, a, c), gradients over 2^a and weights over 2^c."""
+    real("gradients", gradients, ndim=2)
+    arrays = [*given.arrays.values(), gradients]
+    floating(*arrays)
+    namespace(*arrays)
+    damp, d = nonnegative("damp", damp), given.edges[-1]
+    if gradients.shape[0] == 0:
+        raise ValueError("need at least one sample in gradients; got none")
+    if gradients.shape[1] != d:
+        raise ValueError(f"need gradients of {d} weights; got shape {tuple(gradients.shape)}")
+    blocks = _blocks(given.edges, block)
+    dtype = widest(gradients)
+    w, G = given.flat(weight, dtype), astype(gradients, dtype)
+    living = full((d,), True, w, dtype="bool") if prior is None else given.flat(prior)
+    sizes = [exponent(G)] if not damp else [exponent(G), -(-frexp(damp)[1] // 2)]
+    a = max(sizes)
+    c = max(exponent(w), -a) if first_order else exponent(w)
+    G = G * 2.0**-a
+    if prior is not None:
+        G = namespace(G).where(living[None, :], G, 0)
+    kind = DiagonalModel if block == 1 else FisherModel
+    linear = 2.0 ** -(a + c) if first_order else 0.0
+    model = kind(w * 2.0**-c, G, float(np.ldexp(damp, -2 * a)), blocks, linear, living)
+    return model, a, c
+
+
+def _blocks(edges, block):
+    """The diagonal blocks of F as slices of the flat vector."""
+    if block is None:
+        return (slice(0, edges[-1]),)
+    if isinstance(block, str) and block != "layer":
+        raise ValueError(f"need block to be an integer, 'layer' or None; got {block!r}")
+    size = None if block == "layer" else integer("block", block, least=1)
+    return tuple(
+        slice(first, min(first + (size or end - start), end))
+        for start, end in pairwise(edges)
+        for first in range(start, end, size or end - start or 1)
+    )
+
+
+def _answer(given, model, kept, found, scores, a, c):
+    """The `Pruned` answer, in the units and the form of what was given."""
+    weight = given.restore(_times(found, c), dtypes=True)
+    wide = given.flat(weight, found.dtype)
+    with np.errstate(over="ignore"):
+        objective = float(np.ldexp(model.value(_times(wide, -c)), 2 * (a + c)))
+        scores = _times(scores, 2 * (a + c))
+    return Pruned(weight, given.restore(kept), objective, scores=given.restore(scores))
+
+
+def _times(array, power):
+    """`array` times ``2**power``, in steps: the power alone may be out of range."""
+    for part in range(3):
+        array = array * 2.0 ** ((power + part) // 3)
+    return array
