@@ -31,6 +31,7 @@ from refprune.definitions.iht import iht, iht_step
 from refprune.definitions.iobs import iobs, iobs_step
 from refprune.definitions.ispasp import ispasp
 from refprune.definitions.masks import nm_mask, topk_mask
+from refprune.definitions.newton_cg import newton_cg, newton_step
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
 from refprune.definitions.obs_groups import obs_groups
@@ -69,6 +70,8 @@ __all__ = [
     "ispasp",
     "losses",
     "magnitude",
+    "newton_cg",
+    "newton_step",
     "nm_mask",
     "obd",
     "obs",
