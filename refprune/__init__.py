@@ -77,6 +77,9 @@ from refprune.pruned import Pruned
 # whole networks
 from refprune.shrink import shrink
 
+# whole networks, by the gradients of their loss
+from refprune.woodfisher_network import woodfisher_network
+
 __all__ = [
     "GELU",
     "NM",
@@ -138,4 +141,5 @@ __all__ = [
     "train",
     "wanda",
     "woodfisher",
+    "woodfisher_network",
 ]

@@ -121,9 +121,8 @@ def woodfisher(
     (array([0.375, 0.375, 1.25 ]), array([0. , 1.5, 1. ]), 0.375)
     """
     given, pattern, prior = many_weights(weight, pattern, mask)
-    if update not in UPDATES:
-        raise ValueError(f"need update to be one of {', '.join(UPDATES)}; got {update!r}")
-    model, a, c = _model(given, weight, gradients, damp, block, flag("first_order", first_order), prior)
+    options(damp, block, update, first_order)
+    model, a, c = _model(given, weight, gradients, float(damp), block, first_order, prior)
     xp = namespace(model.weight)
     curvature, point = model.inverse_diagonal(), model.newton()
     scores = xp.where(model.living, point * point / (2 * curvature), 0)
@@ -132,13 +131,25 @@ def woodfisher(
     return _answer(given, model, kept, found, scores, a, c)
 
 
+def options(damp, block, update, first_order):
+    """Raise TypeError or ValueError unless these arguments are as `woodfisher` documents them."""
+    nonnegative("damp", damp)
+    flag("first_order", first_order)
+    if update not in UPDATES:
+        raise ValueError(f"need update to be one of {', '.join(UPDATES)}; got {update!r}")
+    if isinstance(block, str) and block != "layer":
+        raise ValueError(f"need block to be an integer, 'layer' or None; got {block!r}")
+    if block is not None and block != "layer":
+        integer("block", block, least=1)
+
+
 def _model(given, weight, gradients, damp, block, first_order, prior):
     """The `FisherModel` in scaled units: (model, a, c), gradients over 2^a and weights over 2^c."""
     real("gradients", gradients, ndim=2)
     arrays = [*given.arrays.values(), gradients]
     floating(*arrays)
     namespace(*arrays)
-    damp, d = nonnegative("damp", damp), given.edges[-1]
+    d = given.edges[-1]
     if gradients.shape[0] == 0:
         raise ValueError("need at least one sample in gradients; got none")
     if gradients.shape[1] != d:
@@ -163,9 +174,7 @@ def _blocks(edges, block):
     """The diagonal blocks of F as slices of the flat vector."""
     if block is None:
         return (slice(0, edges[-1]),)
-    if isinstance(block, str) and block != "layer":
-        raise ValueError(f"need block to be an integer, 'layer' or None; got {block!r}")
-    size = None if block == "layer" else integer("block", block, least=1)
+    size = None if block == "layer" else block
     return tuple(
         slice(first, min(first + (size or end - start), end))
         for start, end in pairwise(edges)
