@@ -28,6 +28,7 @@ METHODS = (
     "iobs",
     "ispasp",
     "magnitude",
+    "newton_cg",
     "obd",
     "obs",
     "optimal_weights",
@@ -231,6 +232,31 @@ def test_iobs(cupy_like, selection, project):
         assert_allclose(
             answer.trace, expected.trace, rtol=0, atol=1e3 * cupy_like.eps * condition(hessian) * size
         )
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_newton_cg(backend, curvature):
+    """On array-api-strict too. The loss of a network, and a layer with a dead input."""
+    rng = np.random.default_rng(109)
+    network, x = (
+        refprune.network.mlp([3, 4, 2], activation="tanh"),
+        rng.normal(size=(20, 3)).astype("float32"),
+    )
+    start, mask = rng.normal(size=26).astype("float32"), rng.random(26) < 0.6
+    labels = rng.integers(0, 2, size=20)
+    options = {"curvature": curvature, "damp": 1.0, "max_iter": 2}
+    answers = []
+    for make in (backend.asarray, lambda array: array.astype(float) if array.dtype.kind == "f" else array):
+        f = rp.NetworkLoss(network, make(x), make(labels))
+        answers.append(rp.newton_cg(f, make(mask), make(start), **options))
+    # two steps of solves to 1e-3, which end at the same iterate: a condition below 10
+    same(backend, answers[0], start, replace(answers[1], objective=None), np.diag([1.0, 10.0]))
+    assert_allclose(answers[0].objective, answers[1].objective, rtol=1e3 * backend.eps)
+    assert [step[2:] for step in answers[0].trace] == [step[2:] for step in answers[1].trace]
+    if curvature == "hessian":
+        mask = W > 0
+        answer = rp.newton_cg(layer(backend), backend.asarray(mask), cg_rtol=0.0)
+        same(backend, answer, W, rp.optimal_weights(rp.LayerProblem(W, G), mask))
 
 
 @pytest.mark.parametrize("samples", [5, 60])
