@@ -43,6 +43,8 @@ def woodfisher_network(
     update: str = "joint",
     first_order: bool = False,
     *,
+    search: str | None = None,
+    max_iter: int = 200,
     loss: str = "cross_entropy",
     batch: int = 1,
     steps: int = 1,
@@ -63,7 +65,7 @@ def woodfisher_network(
     pattern : Unstructured or NM
         With the scope "network" (None), all layers share one count; "layer" and "row" are the others. N:M is of every
         layer.
-    damp, block, update, first_order
+    damp, block, update, first_order, search, max_iter
         As of `woodfisher`; ``block="layer"`` leaves out what couples layers.
     loss : str
         ``"cross_entropy"`` or ``"squared"``.
@@ -132,7 +134,14 @@ def woodfisher_network(
         raise ValueError("need a network with at least one Dense or Conv2d; got none")
     prepared(network, params, x, y, loss)
     integer("batch", batch, least=1)
-    options(damp, block, update, first_order)
+    settings = {
+        "block": block,
+        "update": update,
+        "first_order": first_order,
+        "search": search,
+        "max_iter": max_iter,
+    }
+    options(damp, **settings)
     if not (between is None or callable(between)):
         raise TypeError(f"need between to be a callable; got {type(between).__name__}")
     weights = {name: params[name] for name in network.prunable}
@@ -145,7 +154,7 @@ def woodfisher_network(
         for t, stage in enumerate(stages, 1):
             now = {name: found[name] for name in weights}
             G = _gradients(network, found, x, y, loss, batch)
-            answer = woodfisher(now, G, stage, damp, block, update, first_order, mask=masks)
+            answer = woodfisher(now, G, stage, damp, mask=masks, **settings)
             found, masks = found | answer.weight, answer.mask
             moved(t, f"stage {t}/{len(stages)}")
             if between is not None and t < len(stages):

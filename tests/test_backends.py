@@ -293,6 +293,20 @@ def test_woodfisher(backend, samples, options):
     assert_allclose(mine.objective, theirs.objective, rtol=1e3 * backend.eps * condition(F))
 
 
+@pytest.mark.parametrize("search", ["iht", "swap"])
+def test_searches_of_woodfisher(backend, search):
+    """On array-api-strict too; all layers together, and N:M."""
+    draw = np.random.default_rng(109)
+    grads = (draw.integers(-2, 3, size=(12, 3)) @ draw.integers(-2, 3, size=(3, 24))) + 0.5 * np.eye(12, 24)
+    F = grads.T @ grads / 12 + np.eye(24)
+    for pattern in (rp.Unstructured(sparsity=0.75), rp.NM(1, 4)):
+        expected = rp.woodfisher(W, grads, pattern, 1.0, search=search, max_iter=20)
+        there = (backend.asarray(W), backend.asarray(grads))
+        answer = rp.woodfisher(*there, pattern, 1.0, search=search, max_iter=20)
+        same(backend, answer, W, expected, F)
+        assert len(answer.trace) == len(expected.trace)
+
+
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton", "fisher"])
 @pytest.mark.parametrize("block", [None, 3])
 def test_mini_batches(cupy_like, curvature, block):

@@ -63,7 +63,15 @@ def close(answer, expected, network, slack):
 @pytest.mark.parametrize("make", [perceptron, image_network])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"update": "sum"}, {"first_order": True}, {"block": "layer"}, {"block": 7}, {"block": 1}],
+    [
+        {},
+        {"update": "sum"},
+        {"first_order": True},
+        {"block": "layer"},
+        {"block": 7},
+        {"block": 1},
+        {"search": "swap"},
+    ],
     ids=str,
 )
 def test_is_woodfisher_on_the_gradients_of_single_samples(make, options):

@@ -80,6 +80,11 @@ class FisherModel:
         """F v, (d,), whatever `w`."""
         return _joined([swap(G) @ (G @ s) / self.samples for G, s in self.parts(v)], v) + self.damp * v
 
+    def curvature_along(self, v):
+        """``v^T F v``, a float, with one product."""
+        images = [G @ s for G, s in self.parts(v)]
+        return sum(_dot(image, image) for image in images) / self.samples + self.damp * _dot(v, v)
+
     def hessian(self, w):
         """F (d, d), whatever `w`."""
         rows = eye(self.weight.shape[0], self.weight)
@@ -91,13 +96,13 @@ class FisherModel:
         for G, living in self.parts(self.living):
             xp = namespace(G)
             if self._wide(G.shape[1]):
-                half = swap(self._definite(inverse_factor, _outer(G, self.damp)))
+                half = swap(self.definite(inverse_factor, outer(G, self.damp)))
                 own = (1 - concat(list(_column_sums(half, G)), axis=0)) / self.damp
                 floor = 1 / (self.damp + xp.sum(G * G, axis=0) / self.samples)
                 found.append(xp.where(own > floor, own, floor))
             else:
                 F = _inner(G, self.damp, living) / self.samples
-                found.append(diagonal(self._definite(inv_spd, F)))
+                found.append(diagonal(self.definite(inv_spd, F)))
         return _joined(found, self.weight)
 
     def newton(self):
@@ -115,10 +120,10 @@ class FisherModel:
                 continue
             on = xp.take(G, from_numpy(K, G), axis=1)
             if self._wide(len(K)):
-                move = swap(G) @ self._definite(solve_spd, _outer(on, self.damp), residual)
+                move = swap(G) @ self.definite(solve_spd, outer(on, self.damp), residual)
             else:
                 living = full((len(K),), True, kept)
-                x = self._definite(solve_spd, _inner(on, self.damp, living), swap(on) @ residual)
+                x = self.definite(solve_spd, _inner(on, self.damp, living), swap(on) @ residual)
                 move = _spread(x, K, w)
             found.append(xp.where(kept, w + move, 0))
         return _joined(found, self.weight)
@@ -133,17 +138,17 @@ class FisherModel:
         shares = xp.where(xp.logical_or(mask, xp.logical_not(self.living)), 0, point / scores)  # (d,)
         for G, share, living in self.parts(shares, self.living):
             if self._wide(G.shape[1]):
-                inner = self._definite(solve_spd, _outer(G, self.damp), G @ share)
+                inner = self.definite(solve_spd, outer(G, self.damp), G @ share)
                 found.append((share - swap(G) @ inner) / self.damp)
             else:
-                found.append(self._definite(solve_spd, _inner(G, self.damp, living), share * self.samples))
+                found.append(self.definite(solve_spd, _inner(G, self.damp, living), share * self.samples))
         return xp.where(mask, point - _joined(found, point), 0)
 
     def _wide(self, columns):
         """Whether the system of the samples is the smaller one."""
         return self.samples < columns and self.damp > 0
 
-    def _definite(self, compute, *arrays):
+    def definite(self, compute, *arrays):
         """`compute` of arrays whose first must be positive definite."""
         try:
             return compute(*arrays)
@@ -163,7 +168,7 @@ class DiagonalModel(FisherModel):
     """The same with the diagonal of F alone: no weight makes up for another one."""
 
     @cached_property
-    def curvature(self):
+    def diagonal(self):
         """The diagonal of F, (d,)."""
         xp = namespace(self.gradients)
         found = self.damp + xp.sum(self.gradients * self.gradients, axis=0) / self.samples
@@ -180,23 +185,27 @@ class DiagonalModel(FisherModel):
     def value(self, v):
         """q at `v` (d,), a float."""
         step = v - self.weight
-        return _dot(step * self.curvature, step) / 2 + _dot(self.slope, step)
+        return _dot(step * self.diagonal, step) / 2 + _dot(self.slope, step)
 
     def gradient(self, v):
         """The gradient of q at `v` (d,)."""
-        return self.curvature * (v - self.weight) + self.slope
+        return self.diagonal * (v - self.weight) + self.slope
 
     def hvp(self, w, v):
         """F v, (d,), whatever `w`."""
-        return self.curvature * v
+        return self.diagonal * v
 
     def inverse_diagonal(self):
         """The diagonal of F^-1, (d,)."""
-        return 1 / self.curvature
+        return 1 / self.diagonal
+
+    def curvature_along(self, v):
+        """``v^T F v``, a float."""
+        return _dot(self.diagonal * v, v)
 
     def best(self, mask):
         """The minimiser of q (d,) among the weights that are 0 where `mask` (d,) is False."""
-        return namespace(mask).where(mask, self.weight - self.slope / self.curvature, 0)
+        return namespace(mask).where(mask, self.weight - self.slope / self.diagonal, 0)
 
     def summed(self, mask, scores):
         """As `best`: no weight moves for another."""
@@ -211,7 +220,7 @@ def _column_sums(half, G):
         yield namespace(image).sum(image * image, axis=0)
 
 
-def _outer(G, damp):
+def outer(G, damp):
     """``G G^T + damp N I``, (N, N)."""
     return G @ swap(G) + damp * G.shape[0] * eye(G.shape[0], G)
 
