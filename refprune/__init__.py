@@ -78,6 +78,9 @@ from refprune.pruned import Pruned
 # whole networks
 from refprune.shrink import shrink
 
+# whole networks, readjusted to what the dense one computes
+from refprune.snows import snows
+
 # whole networks, by the gradients of their loss
 from refprune.woodfisher_network import woodfisher_network
 
@@ -138,6 +141,7 @@ __all__ = [
     "resnet20",
     "save",
     "shrink",
+    "snows",
     "sparsegpt",
     "sparsity",
     "train",

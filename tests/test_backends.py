@@ -66,6 +66,7 @@ def test_this_file_knows_every_public_name():
         "ispasp_network",
         "prune",
         "shrink",
+        "snows",
         "woodfisher_network",
     }  # their tests have backends
     assert set(rp.__all__) - classes - elsewhere <= {*METHODS, *PROBLEMS}

@@ -172,7 +172,7 @@ def newton_cg(
     [(1.0, 1.0, ''), (0.75, 0.0, 'converged')]
     """
     theta, shape, dtype = starting_point(objective, start)
-    solver = _Solver.checked(curvature, damp, cg_rtol, cg_atol, cg_max_iter)
+    solver = Solver.checked(curvature, damp, cg_rtol, cg_atol, cg_max_iter)
     solver.fits(objective, "objective")
     max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
     _check_sample(sample, rng)
@@ -195,7 +195,7 @@ def newton_cg(
     return Pruned(xp.reshape(weight, shape), xp.reshape(mask, shape), value, trace=tuple(trace))
 
 
-class _Solver(NamedTuple):
+class Solver(NamedTuple):
     """The function that multiplies with H, and the options of the solve."""
 
     product: str

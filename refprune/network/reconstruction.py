@@ -7,9 +7,24 @@ backward pass (`refprune.network.captured`); products with the Hessian by the R-
 Source: Lucas & Mazumder 2024 (SNOWS), equation of the K-step reconstruction.
 """
 
+from copy import copy
 from math import prod
 
-from refprune.arrays import Array, astype, cast, concat, eye, integer, namespace, real, swap
+import numpy as np
+
+from refprune.arrays import (
+    Array,
+    astype,
+    cast,
+    concat,
+    eye,
+    flag,
+    from_numpy,
+    integer,
+    namespace,
+    real,
+    swap,
+)
 
 from . import captured, chain
 from .activations import GELU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
@@ -48,6 +63,8 @@ class Reconstruction:
         The types of layers that count, by their names in the plain-data form.
     reduction : str
         ``"samples"``: as above; ``"sum"`` without 1/N; ``"entries"``: the mean over all entries of each output.
+    logits : bool
+        The network's output is compared too, however far it is.
 
     Attributes
     ----------
@@ -96,15 +113,18 @@ class Reconstruction:
         dense: dict | None = None,
         operations: tuple[str, ...] | None = None,
         reduction: str = "samples",
+        logits: bool = False,
     ):
         params, x = network.ready(params, inputs)
         self._key = key = _key(network, layer)
         types = OPERATIONS if operations is None else _types(operations)
         found = captured.reached(network.layers, key.split("."), types)
-        self.captured = tuple(found if horizon is None else found[: 1 + integer("horizon", horizon, least=0)])
+        found = found if horizon is None else found[: 1 + integer("horizon", horizon, least=0)]
+        last = str(len(network.layers) - 1)
+        self.captured = (*found, last) if flag("logits", logits) and last not in found else tuple(found)
         if reduction not in REDUCTIONS:
             raise ValueError(f"need reduction in {', '.join(REDUCTIONS)}; got {reduction!r}")
-        first, last = int(key.partition(".")[0]), max(int(found.partition(".")[0]) for found in self.captured)
+        first, last = _top(key), max(map(_top, self.captured))
         self._tail = network.layers[first : last + 1]
         self._params = {
             _moved(name, -first): value for name, value in params.items() if first <= _top(name) <= last
@@ -116,8 +136,25 @@ class Reconstruction:
             _, targets = _traced(network, *network.ready(dense, inputs), first, self.captured)
             namespace(x, *targets.values())
         self._targets = {_moved(name, -first): value for name, value in targets.items()}
-        self._scales = {name: _scale(target, reduction) for name, target in self._targets.items()}
+        self._reduction, self._scales = reduction, _scales(self._targets, reduction)
         self._held = sum(chain.held(self._tail, tuple(self._inputs.shape[1:])))
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are, N."""
+        return self._inputs.shape[0]
+
+    def part(self, rows: np.ndarray) -> "Reconstruction":
+        """F over the samples at `rows`, a NumPy array of indices, as from a Generator; its means are over them."""
+        if not (isinstance(rows, np.ndarray) and rows.dtype.kind in "iu"):
+            raise TypeError(f"need rows to be a NumPy array of integers; got {rows!r}")
+        if rows.ndim != 1 or rows.size == 0 or not 0 <= rows.min() <= rows.max() < self.samples:
+            raise ValueError(f"need rows (n,), indices below {self.samples}, one at least; got {rows!r}")
+        part, xp, at = copy(self), namespace(self._inputs), from_numpy(rows, self._inputs)
+        part._inputs = xp.take(self._inputs, at, axis=0)
+        part._targets = {name: xp.take(target, at, axis=0) for name, target in self._targets.items()}
+        part._scales = _scales(part._targets, self._reduction)
+        return part
 
     def _parts(self, w, lead=1):
         """Yield (params, inputs, targets) at `w` for some samples after the others."""
@@ -230,6 +267,7 @@ def _traced(network, params, x, first, keys):
     return concat(inputs, axis=0), {key: concat(found, axis=0) for key, found in outputs.items()}
 
 
-def _scale(target, reduction):
-    """The factor of the squared distance to `target` (samples, ...)."""
-    return {"samples": 1 / target.shape[0], "sum": 1.0, "entries": 1 / prod(target.shape)}[reduction]
+def _scales(targets, reduction):
+    """The factor of the squared distance to every target (samples, ...)."""
+    of = {"samples": lambda t: 1 / t.shape[0], "sum": lambda t: 1.0, "entries": lambda t: 1 / prod(t.shape)}
+    return {name: of[reduction](target) for name, target in targets.items()}
