@@ -15,6 +15,7 @@ absolute one can be added. (2) A search that fails leaves the weights as they we
 curvature end conjugate gradients, and are never walked along.
 """
 
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -222,10 +223,13 @@ class Solver(NamedTuple):
 
     def solve(self, objective, w, mask, g):
         """The direction s (d,), 0 off `mask`, as `conjugate_gradient` found it."""
-        multiply = getattr(objective, self.product)
+        if hasattr(objective, "products"):  # one point, many directions
+            multiply = objective.products(w, self.product == CURVATURES["gauss-newton"])
+        else:
+            multiply = partial(getattr(objective, self.product), w)
 
         def product(v):
-            return cut(astype(multiply(w, v), v.dtype), mask) + self.damp * v
+            return cut(astype(multiply(v), v.dtype), mask) + self.damp * v
 
         return conjugate_gradient(product, -g, self.rtol, self.atol, self.max_iter)
 

@@ -247,6 +247,29 @@ def test_the_output_of_the_network_can_be_compared_too():
     assert rp.Reconstruction(network, params, x, 0, 0, logits=True).captured == ("0", "1")
 
 
+@pytest.mark.parametrize("kept", [0, 2**27])
+def test_many_products_at_one_point(monkeypatch, kept):
+    """Bit for bit those of `hvp`, whether what does not depend on v is kept or not."""
+    monkeypatch.setattr(reconstruction, "KEPT", kept)
+    monkeypatch.setattr(reconstruction, "NUMBERS", 2000)  # in parts
+    params, x = setting()
+    objective = rp.Reconstruction(CNN, params, x, "3.body.0", None)
+    w, passes = moved(objective), []
+    record = reconstruction.chain.record
+    for gauss_newton, name in ((False, "hvp"), (True, "gauss_newton_product")):
+        product = objective.products(w, gauss_newton)
+        monkeypatch.setattr(reconstruction.chain, "record", lambda *args: passes.append(1) or record(*args))
+        for seed in range(3):
+            v = moved(objective, seed)
+            before = len(passes)
+            found = product(v)
+            assert (len(passes) > before) == (kept == 0)
+            assert_array_equal(found, getattr(objective, name)(w, v))
+        monkeypatch.setattr(reconstruction.chain, "record", record)
+    with pytest.raises(ValueError, match=r"need v of shape \(9\); got \(8,\)"):
+        product(w[:-1])
+
+
 @pytest.mark.parametrize("reduction", ["samples", "sum", "entries"])
 def test_some_of_the_samples(reduction):
     params, x = setting()
