@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refprune.arrays import astype, concat, namespace, real
+from refprune.curvature.gauss_newton import narrowed
 from refprune.methods.answer import check_prior
 from refprune.methods.system import floating
 from refprune.patterns import NM, Unstructured
@@ -37,11 +38,18 @@ class ManyWeights:
         return concat(pieces, axis=0)
 
     def restore(self, vector, dtypes=False):
-        """A vector (d,) in the shapes of the arrays, and with `dtypes` in their dtypes; a dict, or one array."""
+        """A vector (d,) in the shapes of the arrays, and with `dtypes` in their dtypes; a dict, or one array.
+
+        Raises
+        ------
+        ValueError
+            An entry is beyond the range of its array's dtype.
+        """
         xp, edges, found = namespace(vector), self.edges, {}
         for i, (name, like) in enumerate(self.arrays.items()):
             piece = xp.reshape(vector[edges[i] : edges[i + 1]], tuple(like.shape))
-            found[name] = astype(piece, like.dtype if dtypes else piece.dtype)
+            piece = astype(piece, piece.dtype)  # no view of the vector
+            found[name] = narrowed(piece, like) if dtypes else piece
         return next(iter(found.values())) if self.single else found
 
     def mask(self, pattern, scores, prior):

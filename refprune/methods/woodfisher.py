@@ -78,10 +78,11 @@ def woodfisher(
         Whether the model has the mean gradient too ("WoodTaylor"). Then t, the minimiser of the model, stands for w
         in the costs and in the update. Without it the weights count as a minimum of the loss.
     search : {None, "iht", "swap"}
-        Whether a better support is looked for, from the one of least costs on, with all weights at their best:
-        by iterative hard thresholding on the regression form (as CHITA), from the largest weights; or by swaps of a
-        pruned weight for a kept one (as CBS). No search ends above its start. It needs the joint update; swaps need
-        ``damp > 0`` and blocks of layers, or none.
+        Whether a support is looked for whose model is lower than that of the least costs, with the weights at their
+        best on each: by iterative hard thresholding on the regression form, from the largest weights on (as CHITA);
+        or by swaps of a pruned weight for a kept one, from the least costs on (as CBS). Where none is found the
+        answer is that without a search. It needs the joint update; swaps need ``damp > 0`` and `block` None or
+        "layer".
     max_iter : int
         At most so many steps or swaps of the search.
     mask : boolean array or dict, form of the weight, optional
@@ -98,7 +99,8 @@ def woodfisher(
     ------
     TypeError, ValueError
         Not arrays of one kind with real numbers; gradients of another number of weights, or no sample; a pattern of
-        another kind, or that does not fit; another argument out of range.
+        another kind, or that does not fit; another argument out of range; an answer beyond the range of a narrower
+        dtype of `weight`.
     numpy.linalg.LinAlgError
         F is singular to rounding: with `damp` 0 and fewer gradients than weights it always is.
 
@@ -114,8 +116,8 @@ def woodfisher(
     ``N < d``; blocks of fewer weights than N have the matrix of their weights instead.
 
     F is computed in float64 (float32 where a device has no other), since ``G G^T`` squares the condition. The
-    kept weights satisfy the normal equations of F to rounding; costs err by about ``eps cond(F)`` of the largest
-    ``w_p^2 damp`` can be. Memory: a copy of the gradients, and arrays (N, N).
+    kept weights satisfy the normal equations of F to rounding; the diagonal of C errs by about ``eps cond(F) / damp``,
+    since it is a difference there. Memory: two copies of the gradients, and arrays (N, N).
 
     The costs are those of single weights, and many go at once: a search often finds a much lower model at high
     sparsity. Swaps are tried among the 64 most promising weights of either side: where there are no more, the end is

@@ -360,6 +360,7 @@ def test_errors():
     w, half = flat(weights), rp.Unstructured(0.5)
     off = {name: np.zeros(x.shape, dtype=bool) for name, x in weights.items()}
     zeros = {name: 0 * x for name, x in weights.items()}
+    twins, same = np.array([6e4, 6e4], "float16"), np.array([[1.0, 1.0]], "float16")  # one takes over for two
     for kind, words, arguments, options in (
         (TypeError, "need an Unstructured or NM pattern; got Groups", (w, G, rp.Groups(0.5)), {}),
         (TypeError, "need real floating numbers in weight; got int64", (np.arange(20), G, half), {}),
@@ -382,6 +383,7 @@ def test_errors():
         (ValueError, "need mask to be a dict named like weight", (weights, G, half), {"mask": w > 0}),
         (ValueError, "need weight to be 0 where mask marks a prior zero", (weights, G, half), {"mask": off}),
         (ValueError, "need at least 20 units pruned", (zeros, G, half), {"mask": off}),
+        (ValueError, "need finite numbers in the answer in float16; got inf", (twins, same, half), {}),
         (np.linalg.LinAlgError, "positive definite to rounding.*6 gradients of 20 weights", (w, G, half, 0.0), {}),
         (np.linalg.LinAlgError, "too small a damp", (w, np.zeros((30, 20)), half, 0.0), {}),
         (np.linalg.LinAlgError, "too small a damp", (w, np.zeros((30, 20)), half, 0.0, 1), {}),
