@@ -234,11 +234,11 @@ class Reconstruction:
 
     def _pulled(self, recorded, v):
         """The products with `v`, (d,) or (directions, d), the sum over the parts that were recorded."""
-        lead, total = tuple(v.shape[:-1]), 0
+        lead, total, key = tuple(v.shape[:-1]), 0, self._name.removesuffix(".weight")
         for f, records in recorded:
             directions = {self._name: namespace(f, v).reshape(astype(v, f.dtype), (*lead, *self._shape))}
             _, held = chain.push(records, directions, None)
-            found, _ = chain.pull_tangent(records, held, directions, None, want="0", inner=False)
+            found, _ = chain.pull_tangent(records, held, directions, None, want=key, inner=False)
             total = total + found[self._name]
         return namespace(total).reshape(total, tuple(v.shape))
 

@@ -270,6 +270,18 @@ def test_many_products_at_one_point(monkeypatch, kept):
         product(w[:-1])
 
 
+@pytest.mark.parametrize("layer", ["0", "3.body.0", "3.body.2", "3.shortcut.0"])
+def test_a_product_takes_the_tangent_of_one_gradient(monkeypatch, layer):
+    """Not those of the other convolutions, in a residual neither."""
+    params, x = setting()
+    objective = rp.Reconstruction(CNN, params, x, layer, None)
+    product, adjoint, taken = objective.products(objective.weight), rp.Conv2d.weight_adjoint, []
+    monkeypatch.setattr(rp.Conv2d, "weight_adjoint", lambda *args: taken.append(1) or adjoint(*args))
+    product(objective.weight)
+    # d/dV of delta^T u: once for the tangent of delta; the tangent of u is 0
+    assert len(taken) == 1
+
+
 @pytest.mark.parametrize("reduction", ["samples", "sum", "entries"])
 def test_some_of_the_samples(reduction):
     params, x = setting()
