@@ -116,7 +116,10 @@ class Support:
 
 def swapping(model, kept, scopes, max_iter):
     """(mask (d,), values): the support after at most `max_iter` swaps, and the values of q before and after each."""
-    support, values = Support(model, kept, scopes), [model.value(model.best(kept))]
+    values, marks = [model.value(model.best(kept))], to_numpy(kept)
+    if marks.all() or not marks.any():
+        return kept, values
+    support = Support(model, kept, scopes)
     for n in range(max_iter):
         if n % FRESH == FRESH - 1:
             support.refresh()

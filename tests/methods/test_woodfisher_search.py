@@ -127,6 +127,26 @@ def test_by_hand():
     assert swapped.trace[0] == pytest.approx(one.objective, rel=1e-13)
 
 
+@pytest.mark.parametrize("search", SEARCHES)
+def test_boundaries(search):
+    w, G = np.array([3.0, 0.0, -1.0]), np.array([[1.0, 2.0, 1.0]])
+    for keep in (0, 3):  # nothing to choose
+        answer = rp.woodfisher(w, G, rp.Unstructured(keep=keep), 0.5, search=search)
+        assert_array_equal(answer.weight, w * (keep == 3))
+        assert_array_equal(answer.mask, [keep == 3] * 3)
+        assert answer.trace[-1] == answer.objective
+    empty = {"0.weight": np.zeros((0, 2)), "1.weight": np.zeros((2, 0))}
+    for block in (None, "layer"):
+        answer = rp.woodfisher(empty, np.ones((2, 0)), rp.Unstructured(0.5), 0.5, block, search=search)
+        assert answer.weight["1.weight"].shape == (2, 0)
+        mixed = empty | {"2.weight": np.array([[1.0, 2.0, 3.0]])}
+        answer = rp.woodfisher(mixed, np.ones((1, 3)), rp.Unstructured(keep=1), 0.5, block, search=search)
+        assert_array_equal(answer.mask["2.weight"], [[False, False, True]])
+    # the last input stays dense, and stands for nobody
+    dense = rp.woodfisher(w[None, :], G, rp.NM(1, 2, remainder="dense"), 0.5, search=search)
+    assert_array_equal(dense.mask, [[True, False, True]])
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_swaps_come_near_the_best_support(seed):
     """The best of all supports is a lower bound."""
