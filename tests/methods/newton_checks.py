@@ -77,6 +77,7 @@ def judge(method):
     """
     H, f, start = quadratic()
     with np.errstate(all="ignore"):
+        _coupling(method)
         _one_step(method, H, f, start)
         _damping(method, H, f, start)
         _units(method, f, start)
@@ -85,6 +86,14 @@ def judge(method):
         _failed_search(method, f, start)
         _curvature(method)
         _batches(method)
+
+
+def _coupling(method):
+    """All kept weights in one system, however it is multiplied with: here each half pulls the other along."""
+    H = np.eye(6)
+    H[:3, 3:] = H[3:, :3] = 0.25
+    w = method(rp.Quadratic(H, np.arange(1.0, 7.0)), np.ones(6, dtype=bool), np.zeros(6), 1)
+    assert np.abs(w - np.arange(1.0, 7.0)).max() <= 1e-10, "lost what couples the weights"
 
 
 def _one_step(method, H, f, start):
