@@ -39,6 +39,7 @@ from refprune.definitions.one_shot import magnitude, obd, wanda
 from refprune.definitions.optimal_weights import optimal_weights
 from refprune.definitions.prospr import prospr, prospr_scores
 from refprune.definitions.snip import snip, snip_scores
+from refprune.definitions.snows import snows
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
 from refprune.definitions.woodfisher import (
     woodfisher,
@@ -86,6 +87,7 @@ __all__ = [
     "row_counts",
     "snip",
     "snip_scores",
+    "snows",
     "sparsegpt",
     "sparsegpt_nm",
     "sparsegpt_weights",
