@@ -158,6 +158,9 @@ def newton_cg(
     showed it; its record says ``solve="negative_curvature"``. When that was the first direction there is no step, and
     the method ends. Then `damp` or ``curvature="gauss-newton"`` help.
 
+    Where an objective has `products(w, gauss_newton)`, as `Reconstruction` has, it is asked once for all products at a
+    point.
+
     Iterates of conjugate gradients differ from program to program after some ten steps, by rounding alone: compare
     values and gradients, not iterates.
 
