@@ -39,6 +39,10 @@ def test_errors_and_accuracies(network):
             assert share(whole, column) <= 0.7 * share(before, column), "30 % less"
             assert share(whole, column) < share(here, column), "the page says: less than least squares"
             assert share(further, column) < share(here, column)
+        if mask == "ExactOBS":
+            for line in (further, whole):
+                assert share(line, "error") <= 0.64 * share(before, "error")
+                assert share(line, "error on other images") <= 0.69 * share(before, "error on other images")
         slack = 2 * max(share(before, "standard error"), share(whole, "standard error"))
         assert share(whole, "accuracy") >= share(before, "accuracy") - slack
 
