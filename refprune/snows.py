@@ -276,7 +276,8 @@ def _readjusted(f, weight, mask, solve, size):
     start = xp.reshape(weight, (-1,))
     kept = full(start.shape, True, start, "bool") if mask is None else xp.reshape(mask, (-1,))
     sample = None if size is None else (lambda rng: f.part(rng.choice(f.samples, size, replace=False)))
-    before = float(f.value(start))
+    with np.errstate(over="ignore", invalid="ignore"):  # `newton_cg` tells when it is not finite
+        before = float(f.value(start))
     answer = solve(f, kept, start, sample=sample)
     row = (f.captured, before, answer.objective, answer.trace, time.perf_counter() - begin)
     return xp.reshape(answer.weight, shape), row

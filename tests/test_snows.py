@@ -289,6 +289,15 @@ def test_half_precision_and_arguments_that_stay():
     assert all(row.after < row.before for row in rows(answer).values())
 
 
+def test_a_layer_whose_outputs_have_no_squares_is_named():
+    params, masks, x = problem(15)
+    params |= {"4.weight": params["4.weight"] * 1e200}
+    with pytest.raises(
+        np.linalg.LinAlgError, match="layer 4: need a finite objective at every point; got inf"
+    ):
+        rp.snows(NETWORK, params, masks, x, 0)
+
+
 NARROW = {"0.weight": np.ones((4, 4), dtype=bool)}
 
 

@@ -259,7 +259,8 @@ def _step(objective, w, mask, value, g, solver):
 
 def _at(objective, w, mask):
     """The value at `w`, a float, and the gradient, 0 off `mask`."""
-    value = float(objective.value(w))
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = float(objective.value(w))
     if not isfinite(value):
         raise np.linalg.LinAlgError(f"need a finite objective at every point; got {value}")
     g = real("gradient", objective.gradient(w), shape=tuple(w.shape))
