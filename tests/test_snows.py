@@ -255,25 +255,26 @@ def test_the_report():
     assert plain["total"] == {"weights": 34, "pruned": 17, "sparsity": 0.5}
 
 
-def test_on_other_arrays(cupy_like):
+def test_on_other_arrays(backend):
+    """On array-api-strict too."""
     params, masks, x = problem(12)
     params, x = (
         {name: value.astype("float32").astype(float) for name, value in params.items()},
         x.astype("float32"),
     )
-    there = [{name: cupy_like.asarray(value) for name, value in given.items()} for given in (params, masks)]
+    there = [{name: backend.asarray(value) for name, value in given.items()} for given in (params, masks)]
     options = {"damp": 1.0, "max_iter": 2}
-    answer = rp.snows(NETWORK, *there, cupy_like.asarray(x), 2, **options)
+    answer = rp.snows(NETWORK, *there, backend.asarray(x), 2, **options)
     expected = rp.snows(NETWORK, params, masks, x.astype(float), 2, **options)
     for name in NETWORK.prunable:
         assert type(answer.params[name]) is type(answer.masks[name]) is type(there[0][name])
-        assert dtype_name(answer.params[name].dtype) == cupy_like.dtype
+        assert dtype_name(answer.params[name].dtype) == backend.dtype
         # damped: a condition of about 10, sums of some hundred terms
-        gap = np.abs(cupy_like.numpy(answer.params[name]) - expected.params[name]).max()
-        assert gap <= 1e4 * cupy_like.eps * np.abs(expected.params[name]).max()
-        assert_array_equal(cupy_like.numpy(answer.masks[name]), masks[name])
+        gap = np.abs(backend.numpy(answer.params[name]) - expected.params[name]).max()
+        assert gap <= 1e4 * backend.eps * np.abs(expected.params[name]).max()
+        assert_array_equal(backend.numpy(answer.masks[name]), masks[name])
     batches = rp.snows(
-        NETWORK, *there, cupy_like.asarray(x), 1, batch_size=9, rng=np.random.default_rng(0), **options
+        NETWORK, *there, backend.asarray(x), 1, batch_size=9, rng=np.random.default_rng(0), **options
     )
     assert type(batches.params["0.weight"]) is type(there[0]["0.weight"])
 
