@@ -48,17 +48,18 @@ def cell(name, contract):
 def main() -> None:
     """Run every version of the contracts that are asked for, and store the table."""
     path = Path(__file__).parent / "fairness.csv"
-    asked, rows = sys.argv[1:] or list(testing.contracts), {}
-    if sys.argv[1:]:
-        with path.open(newline="") as file:
-            rows = {row[0]: row for row in csv.reader(file)}
+    asked, rows, new = sys.argv[1:] or list(testing.contracts), {}, {}
     with ProcessPoolExecutor() as pool:
         found = {
             (contract, name): pool.submit(cell, name, contract) for contract in asked for name in VERSIONS
         }
         for contract in asked:
-            rows[contract] = [contract, *(found[contract, name].result() for name in VERSIONS)]
-            print(*rows[contract], sep=", ", flush=True)
+            new[contract] = [contract, *(found[contract, name].result() for name in VERSIONS)]
+            print(*new[contract], sep=", ", flush=True)
+    if sys.argv[1:]:
+        with path.open(newline="") as file:
+            rows = {row[0]: row for row in csv.reader(file)}
+    rows |= new
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["contract", *VERSIONS])

@@ -18,7 +18,12 @@ from refprune.demo import digits, mlp  # noqa: E402
 SPARSITIES = (0.25, 0.5, 0.75)
 METHODS = ("magnitude", "obd", "alps", "obs")
 NAMES = {"magnitude": "magnitude", "obd": "OBD", "alps": "ALPS", "obs": "OBS"}
-SIGNALS = {"i-SpaSP": {}, "i-SpaSP with a refit": {"refit": True}}
+SIGNALS = {
+    "i-SpaSP": {},
+    "i-SpaSP by norms": {"rank": "norms"},
+    "i-SpaSP with a refit": {"refit": True},
+    "i-SpaSP by norms, refit": {"rank": "norms", "refit": True},
+}
 
 
 def lines():

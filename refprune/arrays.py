@@ -5,6 +5,7 @@ No other module above this floor calls NumPy on a user's arrays.
 
 import importlib
 
+import numpy as np
 import scipy.special
 
 from refprune.backends import (
@@ -40,6 +41,7 @@ __all__ = [
     "boolean",
     "cast",
     "cholesky",
+    "columns",
     "concat",
     "device_of",
     "diagonal",
@@ -81,6 +83,13 @@ def argsort(array, axis=-1):
     return xp.argsort(array, axis=axis)  # CuPy's sort and the standard's are stable by default
 
 
+def columns(matrix, which):
+    """The columns of `matrix` (m, n) at the integers `which`, as a new array."""
+    if isinstance(matrix.dtype, np.dtype):
+        return matrix[:, which]
+    return library(matrix).take(matrix, which, axis=1)  # the standard has no index arrays beside slices
+
+
 def smallest(scores, count, first=None):
     """Mark the `count` smallest entries along the last axis, among equals the lowest index first.
 
@@ -109,11 +118,13 @@ def smallest(scores, count, first=None):
 
 def _smallest(xp, scores, count):
     """`smallest` without a stable sort: what is below the last entry taken, and the first of its equals."""
-    ordered = xp.sort(scores, axis=-1)
     if getattr(count, "shape", ()):
-        last = xp.take_along_axis(ordered, xp.maximum(count - 1, 0 * count), axis=-1)
+        last = xp.take_along_axis(xp.sort(scores, axis=-1), xp.maximum(count - 1, 0 * count), axis=-1)
     else:
-        last = ordered[..., max(count - 1, 0)][..., None]
+        at = max(count - 1, 0)
+        partition = getattr(xp, "partition", None)  # not in the standard
+        ordered = partition(scores, at, axis=-1) if partition else xp.sort(scores, axis=-1)
+        last = ordered[..., at][..., None]
     below, equal = scores < last, scores == last
     cumulate = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
     rank = xp.sum(astype(below, xp.int64), axis=-1, keepdims=True) + cumulate(

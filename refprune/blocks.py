@@ -60,7 +60,7 @@ class Blocks:
     scope: str | None = None
 
     def __post_init__(self):
-        integer("size", self.size, least=1)
+        object.__setattr__(self, "size", integer("size", self.size, least=1))
         check_amount(self)
         check_scope(self, ("layer", "row"))
 

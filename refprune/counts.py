@@ -93,7 +93,7 @@ def units_to_prune(pattern, total, per="layer"):
 
 
 def check_amount(pattern):
-    """Raise unless exactly one of `sparsity` and `keep` is given, and is a share or a count."""
+    """Raise unless exactly one of `sparsity` and `keep` is given, and is a share or a count; that one as an int."""
     if (pattern.sparsity is None) == (pattern.keep is None):
         raise ValueError(
             f"need exactly one of sparsity and keep; got sparsity={pattern.sparsity!r}, keep={pattern.keep!r}"
@@ -101,4 +101,4 @@ def check_amount(pattern):
     if pattern.keep is None:
         exact_share("sparsity", pattern.sparsity)
     else:
-        integer("keep", pattern.keep, least=0)
+        object.__setattr__(pattern, "keep", integer("keep", pattern.keep, least=0))

@@ -63,12 +63,12 @@ class GramAccumulator:
         dilation: Sides = 1,
         groups: int = 1,
     ):
+        groups = integer("groups", groups, least=1)
         self._options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         if kernel is None and self._options != {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}:
             raise ValueError(f"need a kernel with stride, padding, dilation or groups; got {self._options}")
         self._kernel = None if kernel is None else pair("kernel", kernel, 1)
         Window.of(kernel or 1, stride, padding, dilation)
-        integer("groups", groups, least=1)
         self._sum = None
         self.samples = 0
 

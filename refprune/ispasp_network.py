@@ -18,7 +18,7 @@ from numbers import Real
 
 import numpy as np
 
-from refprune.arrays import Array, astype, from_numpy, full, integer, namespace, to_numpy
+from refprune.arrays import Array, astype, flag, from_numpy, full, integer, namespace, to_numpy
 from refprune.counts import prune_count
 from refprune.methods.ispasp import options
 from refprune.methods.optimal_weights import optimal_weights
@@ -45,6 +45,7 @@ def ispasp_network(
     targets: Array | None = None,
     *,
     importance: str = "signed",
+    rank: str = "sums",
     refit: bool = False,
     iterations: int = 20,
     damp: float = 0.0,
@@ -64,7 +65,7 @@ def ispasp_network(
         (``"0"`` or ``"0.weight"``) whose units go to the share; layers that are not in it keep all.
     targets : integer array, shape (samples,), optional
         Labels of the inputs. With them the report has the accuracy before and after.
-    importance, refit, iterations, damp
+    importance, rank, refit, iterations, damp
         As of `ispasp`. The refit gives each next layer the weights that are best on the units it still reads.
     batch_size : int, optional
         Samples that go through a layer at once; None keeps a batch to about 8 MiB.
@@ -116,18 +117,20 @@ def ispasp_network(
     begin = time.perf_counter()
     if not isinstance(network, Network):
         raise TypeError(f"need a Network; got {type(network).__name__}")
-    options(importance, refit, iterations, True, damp)
+    options(importance, refit, iterations, True, rank, damp)
     if batch_size is not None:
-        integer("batch_size", batch_size, least=1)
-    working, x = network.ready(params, inputs)
+        batch_size = integer("batch_size", batch_size, least=1)
+    progress = flag("progress", progress)
+    working, x = network.ready(params, inputs, "inputs")
     found, shares = links(network), _shares(network, sparsity)
     wanted = {link.consumer: link for link in found if link.producer in shares}
-    before = None if targets is None else accuracy(network, params, inputs, targets)
+    with named("targets"):
+        before = None if targets is None else accuracy(network, params, inputs, targets)
     size = batch_size or max(part.stop - part.start for part in parts(network, x, keep=False))
     batches = [x[i : min(i + size, x.shape[0]), ...] for i in range(0, x.shape[0], size)]
     weights = {name: value + 0 for name, value in params.items()}
     masks = {name: full(params[name].shape, True, params[name], dtype="bool") for name in network.prunable}
-    settings, rows = _Settings(importance, iterations, refit, damp), {}
+    settings, rows = _Settings(importance, rank, iterations, refit, damp), {}
     with bar("i-SpaSP", len(wanted), progress) as moved:
         for done, (key, layer, behind, arrived) in enumerate(
             reached(network.layers, working, batches, wanted), 1
@@ -152,6 +155,7 @@ class _Settings:
     """The options of `ispasp`."""
 
     importance: str
+    rank: str
     iterations: int
     refit: bool
     damp: float
@@ -217,7 +221,8 @@ def _pruned(hidden, weight, link, share, settings):
     begin = time.perf_counter()
     keep = link.units - prune_count(share, link.units)
     kept = np.zeros(link.units, dtype=bool)
-    kept[hidden.selections(keep, settings.importance, settings.iterations, True)[-1].kept] = True
+    trace = hidden.selections(keep, settings.importance, settings.iterations, True, settings.rank)
+    kept[trace[-1].kept] = True
     xp, shape = namespace(weight), tuple(weight.shape)
     marks = np.broadcast_to(kept[link.columns], (shape[0], len(link.columns))).reshape(shape)
     mask = from_numpy(marks.copy(), weight)

@@ -142,8 +142,8 @@ class NM:
     remainder: str = "error"
 
     def __post_init__(self):
-        integer("m", self.m, least=1)
-        integer("n", self.n, least=0, most=self.m)
+        object.__setattr__(self, "m", integer("m", self.m, least=1))
+        object.__setattr__(self, "n", integer("n", self.n, least=0, most=self.m))
         if self.remainder not in ("error", "dense"):
             raise ValueError(f"need remainder to be error or dense; got {self.remainder!r}")
 

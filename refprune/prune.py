@@ -158,7 +158,7 @@ def prune(
         raise TypeError(f"need executor to be a concurrent.futures.Executor; got {type(executor).__name__}")
     flag("progress", progress)
     if batch_size is not None:
-        integer("batch_size", batch_size, least=1)
+        batch_size = integer("batch_size", batch_size, least=1)
     if not network.prunable:
         raise ValueError("need a network with at least one Dense or Conv2d; got none")
     working, x = network.ready(params, inputs, "inputs")

@@ -371,3 +371,15 @@ def test_the_backends_of_the_tests_are_what_they_say(backend):
     x = backend.asarray([1.0])
     assert arrays.dtype_name(x.dtype) == backend.dtype
     assert isinstance(x, DeviceArray) == backend.name.startswith("stand-in")
+
+
+def test_columns_are_a_new_array_in_the_order_that_is_asked_for(backend):
+    matrix = np.arange(12.0).reshape(3, 4)
+    given = backend.asarray(matrix)
+    for which in ([2, 0], [3], [1, 1, 2], []):
+        which = np.array(which, dtype=np.int64)
+        got = arrays.columns(given, arrays.from_numpy(which, given))
+        assert_array_equal(backend.numpy(got), matrix[:, which])
+    got = arrays.columns(given, arrays.from_numpy(np.arange(4), given))
+    got[0, 0] = 9
+    assert_array_equal(backend.numpy(given), matrix)

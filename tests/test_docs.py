@@ -67,7 +67,13 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
 
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("index", 2), ("networks", 2), ("convolutions", 3), ("whole_networks", 6), ("sparse_recovery", 6)],
+    [
+        ("index", 2),
+        ("networks", 2),
+        ("convolutions", 3),
+        ("whole_networks", 6),
+        ("sparse_recovery", 6),
+    ],
 )
 def test_the_code_on_a_page_runs(page, count):
     text = (ROOT / f"docs/{page}.rst").read_text()
@@ -135,8 +141,30 @@ def test_the_figures_on_the_pages_keep_what_the_pages_say():
     for line in table("sparsegpt.csv"):
         assert float(line["ratio"]) <= 1
         assert line["masks differ in"] == "none"
+    for line in table("iht_speed.csv"):
+        assert float(line["ratio"]) <= 1.3 or line["weights kept"] == "1000", line
+    for line in table("ispasp_speed.csv"):
+        assert float(line["ratio"]) <= (2 if line["importance"] == "signed" else 4), line
     for line in (ours, *table("scaling.csv"), *table("sparsegpt_scaling.csv")):
         assert int(line["peak memory (MiB)"]) <= int(line["stated bound (MiB)"])
+
+
+def test_the_table_of_neurons_keeps_what_its_page_says():
+    """Means, in percent; the spread is behind the sign."""
+    lines = {(line.pop("neurons kept by"), line.pop("refit")): line for line in table("neurons.csv")}
+    mean = {
+        key: np.array([float(cell.split("%")[0]) for cell in line.values()]) for key, line in lines.items()
+    }
+    chosen = {name for name, refit in mean if refit} - {"random"}
+    assert len(chosen) == 5
+    assert (mean["i-SpaSP by norms", ""] > mean["i-SpaSP", ""]).all()
+    assert (mean["OBD", ""] > mean["i-SpaSP", ""]).all()
+    assert mean["i-SpaSP", ""][2] < mean["magnitude", ""][2]  # a quarter of the neurons
+    fits = np.array([mean[name, "yes"] for name in chosen])
+    assert (fits.max(axis=0) - fits.min(axis=0) < 2).all()
+    assert (mean["all", ""] - fits)[:, 2].max() < 2
+    for name in chosen:
+        assert (mean[name, "yes"] > mean[name, ""]).all()
 
 
 def test_the_table_of_recovery_keeps_what_its_page_says(monkeypatch):

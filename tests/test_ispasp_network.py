@@ -62,7 +62,19 @@ def residual():
     )
 
 
-NETWORKS = {"perceptron": perceptron, "images": images, "residual": residual}
+def twice():
+    """Two BatchNorm layers, one behind the other: both are linear, and their product counts."""
+    layers = [
+        rp.Conv2d(2, 6, 2),
+        rp.ReLU(),
+        rp.Conv2d(6, 3, 2),
+        rp.BatchNorm2d(3, EPS),
+        rp.BatchNorm2d(3, EPS),
+    ]
+    return layers, (2, 4, 3), {"2": (["0", "1"], ["2", "3", "4"])}
+
+
+NETWORKS = {"perceptron": perceptron, "images": images, "residual": residual, "twice": twice}
 
 
 def problem(draw, seed=0, samples=6):
@@ -91,7 +103,17 @@ def run(network, params, keys, x):
 
 
 def by_definition(
-    network, params, x, steps, shares, *, absolute=False, prefix="pruned", norms=True, iterations=20
+    network,
+    params,
+    x,
+    steps,
+    shares,
+    *,
+    absolute=False,
+    prefix="pruned",
+    norms=True,
+    iterations=20,
+    rank="sums",
 ):
     """Consumer -> the units it keeps."""
     params, kept = dict(params), {}
@@ -112,7 +134,7 @@ def by_definition(
         labels = np.repeat(np.arange(link.units), int(np.prod(arrived.shape[1:])) // link.units)
         keep = link.units - round(shares[link.producer] * link.units)
         flat = arrived.reshape(len(x), -1).T
-        kept[link.consumer] = definitions.ispasp(flat, A, keep, iterations, labels, absolute)
+        kept[link.consumer] = definitions.ispasp(flat, A, keep, iterations, labels, absolute, rank == "norms")
         name = f"{link.consumer}.weight"
         weight = params[name].reshape(len(params[name]), -1)
         on = np.isin(link.columns, kept[link.consumer])
@@ -135,27 +157,26 @@ def uniform(network, share):
     return {link.producer: share for link in links(network)}
 
 
+@pytest.mark.parametrize("rank", ["sums", "norms"])
 @pytest.mark.parametrize("name", ["signed", "absolute"])
 @pytest.mark.parametrize("draw", NETWORKS.values(), ids=NETWORKS)
-def test_every_layer_is_the_definition(draw, name):
+def test_every_layer_is_the_definition(draw, name, rank):
     for seed in range(4):
         network, params, x, steps = problem(draw, seed)
         for share in (0.25, 0.5, 0.8):
-            answer = rp.ispasp_network(network, params, x, share, importance=name)
-            shares = uniform(network, share)
-            expected = by_definition(network, params, x, steps, shares, absolute=name == "absolute")
-            assert kept_units(network, answer, shares) == expected
-            once = rp.ispasp_network(network, params, x, share, importance=name, iterations=1)
-            expected = by_definition(
-                network, params, x, steps, shares, absolute=name == "absolute", iterations=1
-            )
-            assert kept_units(network, once, shares) == expected
+            for iterations in (20, 1):
+                options, shares = {"rank": rank, "iterations": iterations}, uniform(network, share)
+                answer = rp.ispasp_network(network, params, x, share, importance=name, **options)
+                expected = by_definition(
+                    network, params, x, steps, shares, absolute=name == "absolute", **options
+                )
+                assert kept_units(network, answer, shares) == expected
 
 
 @pytest.mark.parametrize(("draw", "wrong"), [
     (perceptron, {"prefix": "dense"}), (images, {"prefix": "dense"}), (images, {"norms": False}),
     (residual, {"prefix": "dense"}), (residual, {"norms": False}), (images, {"absolute": True}),
-    (perceptron, {"iterations": 1}),
+    (perceptron, {"iterations": 1}), (perceptron, {"rank": "norms"}), (images, {"rank": "norms"}),
 ])  # fmt: skip
 def test_the_comparison_sees_a_mistake(draw, wrong):
     """Behind the dense layers, without the BatchNorm, absolute for signed: other units, on some of these networks."""
@@ -166,6 +187,18 @@ def test_the_comparison_sees_a_mistake(draw, wrong):
             shares = uniform(network, share)
             answer = kept_units(network, rp.ispasp_network(network, params, x, share), shares)
             seen += answer != by_definition(network, params, x, steps, shares, **wrong)
+    assert seen
+
+
+@pytest.mark.parametrize("draw", [images, residual])
+def test_norms_are_those_behind_the_batchnorm(draw):
+    seen = 0
+    for seed in range(4):
+        network, params, x, steps = problem(draw, seed)
+        for share in (0.25, 0.5, 0.8):
+            shares = uniform(network, share)
+            answer = kept_units(network, rp.ispasp_network(network, params, x, share, rank="norms"), shares)
+            seen += answer != by_definition(network, params, x, steps, shares, rank="norms", norms=False)
     assert seen
 
 
@@ -182,6 +215,7 @@ def test_two_layers_are_the_method_itself():
     assert_allclose(row.objective, single.objective, rtol=1e-12)
     for options in (
         {"importance": "absolute"},
+        {"rank": "norms"},
         {"refit": True},
         {"refit": True, "damp": 0.5},
         {"iterations": 1},
@@ -251,12 +285,12 @@ def test_no_unit_and_every_unit(draw):
     assert_array_equal(small.forward(values, x), network.forward(none.params, x))
 
 
-@pytest.mark.parametrize("importance", ["signed", "absolute"])
-def test_batches_change_nothing(importance):
+@pytest.mark.parametrize("options", [{}, {"importance": "absolute"}, {"rank": "norms"}], ids=str)
+def test_batches_change_nothing(options):
     network, params, x, _ = problem(images, 4, samples=7)
-    whole = rp.ispasp_network(network, params, x, 0.5, importance=importance)
+    whole = rp.ispasp_network(network, params, x, 0.5, **options)
     for size in (1, 3, 7, 100):
-        parts = rp.ispasp_network(network, params, x, 0.5, importance=importance, batch_size=size)
+        parts = rp.ispasp_network(network, params, x, 0.5, batch_size=size, **options)
         for name in params:
             assert_array_equal(parts.params[name], whole.params[name])
 
@@ -309,10 +343,11 @@ def test_inputs_stay_as_they_are():
 def test_backends(backend, draw):
     """On array-api-strict too: whole numbers, so every kind and dtype gives the same bits."""
     network, params, x, _ = problem(draw, 9)
-    for importance in ("signed", "absolute"):
-        expected = rp.ispasp_network(network, params, x, 0.5, importance=importance)
+    for importance, rank in (("signed", "sums"), ("absolute", "sums"), ("signed", "norms")):
+        options = {"importance": importance, "rank": rank}
+        expected = rp.ispasp_network(network, params, x, 0.5, **options)
         own = {name: backend.asarray(value) for name, value in params.items()}
-        answer = rp.ispasp_network(network, own, backend.asarray(x), 0.5, importance=importance)
+        answer = rp.ispasp_network(network, own, backend.asarray(x), 0.5, **options)
         for name, value in answer.params.items():
             assert type(value) is type(own[name])
             assert dtype_name(value.dtype) == backend.dtype
@@ -359,9 +394,14 @@ NET, PARAMS, X, _ = problem(perceptron)
         (lambda: rp.ispasp_network(NET, PARAMS, X, {0: 0.5}), ValueError, "units can go, 0, 2; got 0"),
         (lambda: rp.ispasp_network(NET, PARAMS, X, {"0": 0.5, "0.weight": 0}), ValueError, "got two for 0"),
         (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, importance="l1"), ValueError, "need importance to be signed"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, rank=2), ValueError, "need rank to be sums or norms; got 2"),
         (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, damp=0.1), ValueError, "need refit=True with damp > 0"),
         (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, batch_size=0), ValueError, "need batch_size >= 1; got 0"),
-        (lambda: rp.ispasp_network(NET, PARAMS, X[:0], 0.5), ValueError, "with at least one sample"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X[:0], 0.5), ValueError, "need inputs of shape .* at least one sample"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X * np.nan, 0.5), ValueError, "need finite numbers in inputs"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, X[:, 0]), TypeError, "targets: need integer labels"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, np.zeros(2, int)), ValueError, "targets: need y of shape"),
+        (lambda: rp.ispasp_network(NET, PARAMS, X, 0.5, progress=1), TypeError, "need progress to be True or False"),
         (lambda: rp.ispasp_network(NET, {}, X, 0.5), ValueError, "need params named"),
         (
             lambda: rp.ispasp_network(rp.Network(NET.layers[:2]), dict(list(PARAMS.items())[:2]), X, 0.5),

@@ -19,7 +19,7 @@ def main() -> None:
     """Run every mistake of the contracts that are asked for, and store the counts."""
     path = Path(__file__).parent / "kill_matrix.json"
     asked = sys.argv[1:] or list(testing.contracts)
-    answer = json.loads(path.read_text()) if sys.argv[1:] else {}
+    answer = {}
     for name in asked:
         with np.errstate(all="ignore"):  # mistakes divide by zero; that is their affair
             matrix = testing.kill_matrix(name, EXAMPLES)
@@ -34,6 +34,8 @@ def main() -> None:
             "named": {mistake: bool(matrix.named[mistake]) for mistake in matrix.mistakes},
         }
         print(matrix)
+    if sys.argv[1:]:
+        answer = json.loads(path.read_text()) | answer
     answer = {name: answer[name] for name in testing.contracts if name in answer}
     path.write_text(json.dumps(answer, indent=1) + "\n")
 

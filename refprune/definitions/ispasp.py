@@ -10,18 +10,19 @@ kept by the inputs of `s` units, weights unchanged. From `S = {}` on, again and 
 
 Every new S has sums at least as large as the old one, so it changes no more once it has come back: that ends it.
 Among equals the lowest index goes. A unit has one input, or those that `units` (inputs,) labels with its number:
-the positions of a channel. `absolute` sums |W^T V|, where nothing cancels.
+the positions of a channel. `absolute` sums |W^T V|, where nothing cancels. `norms` chooses S by the largest norm of
+what a unit gives to the outputs, W_:u H_u:, instead of the sum of H.
 """
 
 from refprune.arrays import namespace
 
 
-def ispasp(hidden, weight, keep, iterations=20, units=None, absolute=False):
+def ispasp(hidden, weight, keep, iterations=20, units=None, absolute=False, norms=False):
     """The `keep` units that are kept, a list of ascending numbers."""
     xp = namespace(hidden, weight)
     units = list(range(hidden.shape[0])) if units is None else list(units)
     every = range(max(units) + 1)
-    sums = _by_unit(hidden, units)  # (units,) the size of a unit
+    size = _energies(hidden, weight, units) if norms else _by_unit(hidden, units)  # (units,)
     S = []
     for _ in range(iterations):
         rest = xp.asarray([j for j, unit in enumerate(units) if unit not in S], dtype=int)
@@ -29,7 +30,7 @@ def ispasp(hidden, weight, keep, iterations=20, units=None, absolute=False):
         D = weight.T @ V  # (inputs, samples): the gradient of 1/2 |V|^2 in H
         y = _by_unit(abs(D) if absolute else D, units)
         omega = _largest(every, y, 2 * keep)
-        found = _largest(sorted({*omega, *S}), sums, keep)
+        found = _largest(sorted({*omega, *S}), size, keep)
         if found == S:
             break
         S = found
@@ -40,6 +41,12 @@ def _by_unit(array, units):
     """The sums over the samples, and over the inputs of each unit."""
     sums = array.sum(axis=1)
     return [sum(sums[j] for j, label in enumerate(units) if label == unit) for unit in range(max(units) + 1)]
+
+
+def _energies(hidden, weight, units):
+    """The squared norms of W_:u H_u:, which have the order of the norms."""
+    sets = [[j for j, label in enumerate(units) if label == unit] for unit in range(max(units) + 1)]
+    return [((weight[:, J] @ hidden[J]) ** 2).sum() for J in sets]
 
 
 def _largest(candidates, scores, count):

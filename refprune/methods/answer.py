@@ -4,6 +4,7 @@ import numpy as np
 
 from refprune.arrays import astype, boolean, from_numpy, namespace, to_numpy
 from refprune.methods.refit import changes
+from refprune.methods.system import in_range
 from refprune.pruned import Pruned
 
 
@@ -42,7 +43,8 @@ def definite(view):
 def refitted(view, kept, checked, order=None, trace=()):
     """The `Pruned` answer with the best weights on `kept` (NumPy boolean array (rows, columns)).
 
-    `checked` says that the Hessians are known to be positive definite; otherwise every support is checked.
+    `checked` says that the Hessians are known to be positive definite; otherwise every support is checked. Weights
+    beyond the range of their dtype are a LinAlgError.
     """
     xp = namespace(view.weight)
     change = xp.zeros(view.shape, dtype=view.weight.dtype)
@@ -53,8 +55,9 @@ def refitted(view, kept, checked, order=None, trace=()):
         columns = from_numpy(part.living, view.weight)
         change[rows, columns] = changes(part.weight, part.hessian, part.gradient, own, name)
     mask = from_numpy(kept, view.weight)
-    weight = xp.where(mask, view.weight + change * 2.0**view.weight_exponent, 0)
-    weight = view.restore(astype(weight, view.problem.weight.dtype))
+    with np.errstate(over="ignore"):
+        weight = xp.where(mask, view.weight + change * 2.0**view.weight_exponent, 0)
+        weight = in_range("an answer", view.restore(astype(weight, view.problem.weight.dtype)))
     if order is not None:
         order = from_numpy(order, weight)
     return Pruned(weight, view.restore(mask), view.objective(weight), order, trace)

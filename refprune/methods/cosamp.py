@@ -14,11 +14,10 @@ Cost: two products, two sorts and a solve with up to 3 k unknowns for each itera
 Source: Needell and Tropp 2009, CoSaMP: iterative signal recovery from incomplete and inaccurate samples, algorithm 1.
 """
 
-from typing import NamedTuple
-
-from refprune.arrays import Array, integer, namespace, nonnegative, to_numpy
-from refprune.methods.hard_thresholding import count, cut, norm, view
+from refprune.arrays import Array, integer, namespace, to_numpy
+from refprune.methods.hard_thresholding import Point, begin
 from refprune.methods.restricted import minimise
+from refprune.methods.vectors import count, cut, norm
 from refprune.pruned import Pruned
 
 
@@ -47,9 +46,10 @@ def cosamp(
     -------
     Pruned
         The best point that was passed; `mask` keeps exactly k. `trace` has an `Iteration` for every point: ``(value,
-        step, changed, inside, level, reason)``, ``step = 0``. The last one is the answer's certificate. Its reason is
-        "converged" where the set T came twice in a row, so that nothing changes any more, or the gradient is 0 to
-        `tol`; "cycle" where T came back later; "max_iter" where no iteration was left.
+        step, changed, inside, level, reason)``, ``step = 0``. The last one is the answer's certificate, before it is
+        cast to the dtype of `start`. Its reason is "converged" where the set T came twice in a row, so that nothing
+        changes any more, or the gradient is 0 to `tol`; "cycle" where T came back later, or where the method came to
+        rest above a point that it had passed, which is the answer; "max_iter" where no iteration was left.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def cosamp(
         `tol` or `max_iter` out of range.
     numpy.linalg.LinAlgError
         A Hessian that is not positive definite on a set of up to 3 k weights; least squares with fewer samples than
-        that.
+        that; an answer beyond the dtype of `start`.
 
     See Also
     --------
@@ -71,7 +71,8 @@ def cosamp(
     -----
     The solve comes before the cut, so the answer is the best one on its support only where what is cut was 0, as for
     a planted signal without noise. `inside` tells how far it is from that; `htp` from the answer finishes the work.
-    From ``k = d / 2`` on, T is everything, and the answer is T_k of the minimiser over all weights.
+    From ``k = d / 2`` on, T is everything, and the answer is T_k of the minimiser over all weights. Values below the
+    range of float64 compare as equal: scale a problem with weights near 1e-160 first.
 
     Needell and Tropp prove that the error halves with every iteration where the restricted isometry constant of order
     4 s is at most 0.1.
@@ -89,12 +90,9 @@ def cosamp(
     >>> answer.trace[-1].reason
     'converged'
     """
-    seen = view(objective, keep, start)
-    max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
-    w = cut(seen.start, seen.top(seen.start))
-    value, g = seen.at(w)
-    goal, xp = seen.goal(tol, g), namespace(w)
-    best = point = Point(w, seen.support(w, g), value, g)
+    max_iter = integer("max_iter", max_iter, least=0)
+    seen, point, goal = begin(objective, keep, start, tol)
+    best, slack, xp = point, 64 * seen.eps * abs(point.value), namespace(point.w)
     past, last, trace = set(), None, []
     for n in range(max_iter + 1):
         merged = xp.logical_or(seen.largest(xp.abs(point.g), 2 * seen.keep), point.w != 0)
@@ -108,19 +106,12 @@ def cosamp(
         kept = seen.top(w)
         w = cut(w, kept)
         changed = count(xp.logical_and(kept, xp.logical_not(point.kept)))
-        trace.append(seen.iteration(*point, changed=changed))
+        trace.append(seen.iteration(point, changed=changed))
         point = Point(w, kept, *seen.at(w))
         best = point if point.value < best.value else best
+    if reason == "converged" and point.value > best.value + slack:
+        reason = "cycle"
     if best is not point:
-        trace.append(seen.iteration(*point))
-    trace.append(seen.iteration(*best, reason=reason))
-    return seen.answer(best.w, best.kept, trace)
-
-
-class Point(NamedTuple):
-    """A point with its support, value and gradient."""
-
-    w: Array
-    kept: Array
-    value: float
-    g: Array
+        trace.append(seen.iteration(point))
+    trace.append(seen.iteration(best, reason=reason))
+    return seen.answer(best, trace)

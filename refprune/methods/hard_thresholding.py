@@ -10,15 +10,19 @@ A point x on a support K of k weights is *L-stationary* where it is a fixed poin
 lemma 2.2). The least such L and the gradient on K are the certificate, `Iteration`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from refprune.arrays import (
+    Array,
     astype,
     cast,
+    columns,
+    concat,
     diagonal,
     dtype_name,
     eps,
@@ -30,13 +34,18 @@ from refprune.arrays import (
     precision,
     smallest,
     swap,
+    to_numpy,
 )
+from refprune.methods.checked import Checked
 from refprune.methods.starting import starting_point
-from refprune.methods.system import exponent, floating
+from refprune.methods.system import floating, in_range
+from refprune.methods.vectors import count, cut, dot, norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
 RULES = ("normalized", "lipschitz")
+REFRESH = 8  # so many updates on, a residual is computed anew
+FEW = 16  # a product with a design reads the columns alone where one in so many is wanted
 
 
 class Iteration(NamedTuple):
@@ -72,12 +81,28 @@ class Iteration(NamedTuple):
     reason: str = ""
 
 
+class Point(NamedTuple):
+    """A point (d,) with its support, value and gradient; `solved` where it is the minimiser on that support.
+
+    Of least squares, `residual` is ``A w - y``, the sum of `age` changes since it was last computed from w.
+    """
+
+    w: Array
+    kept: Array
+    value: float
+    g: Array
+    solved: bool = False
+    residual: Array | None = None
+    age: int = 0
+
+
 @dataclass(frozen=True)
 class View:
     """An objective in one precision.
 
     `start` (d,) is the first point, not thresholded, 0 where a weight is dead; `given` the same with the dead
-    weights, in the caller's dtype. `dead` is a boolean array (d,), or None where no weight is dead.
+    weights, in the caller's dtype. `dead` is a boolean array (d,), or None where no weight is dead. `held` is for
+    `image`: the numbers of some columns of a design, and these columns.
     """
 
     objective: Any
@@ -86,6 +111,7 @@ class View:
     given: Any
     dead: Any
     shape: tuple
+    held: list = field(default_factory=list)
 
     @property
     def quadratic(self):
@@ -96,14 +122,13 @@ class View:
     def eps(self):
         return eps(self.start.dtype)
 
-    def at(self, w):
-        """The value (float) and the gradient (d,) at `w`; two products where the problem is least squares."""
+    def at(self, w, residual=None):
+        """The value (float) and the gradient (d,) at `w`, where the residual of least squares is `residual`."""
         f = self.objective
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
             if isinstance(f, LeastSquares):
-                A, y, w = cast(f.design, f.target, w)
-                residual = A @ w - y
-                value, gradient = dot(residual, residual) / 2, swap(A) @ residual
+                residual = self.residual(w) if residual is None else residual
+                value, gradient = dot(residual, residual) / 2, swap(f.design) @ residual
             else:
                 value, gradient = float(f.value(w)), f.gradient(w)
         if not (isfinite(value) and bool(namespace(gradient).all(namespace(gradient).isfinite(gradient)))):
@@ -112,13 +137,48 @@ class View:
             )
         return value, gradient
 
+    def point(self, w, residual=None, age=0):
+        """The `Point` at `w`, on the support that it stands on."""
+        residual = self.residual(w) if residual is None else residual
+        value, gradient = self.at(w, residual)
+        return Point(w, self.support(w, gradient), value, gradient, residual=residual, age=age)
+
+    def residual(self, w):
+        """``A w - y`` of least squares, else None."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `at` tells what is not finite
+            image = self.image(w)
+            return None if image is None else image - self.objective.target
+
+    def moved(self, point, w, shift):
+        """The `Point` at `w` from another one, where ``A w`` of least squares is longer by `shift`."""
+        if point.age == REFRESH:
+            return self.point(w)
+        return self.point(w, point.residual + shift, point.age + 1)
+
+    def image(self, v):
+        """``A v`` of least squares, else None. Where `v` has few nonzeros it is a product with few columns alone.
+
+        The columns that were read are held, as long as they are few together: supports come back.
+        """
+        if not isinstance(self.objective, LeastSquares):
+            return None
+        design, used, most = self.objective.design, np.flatnonzero(to_numpy(v)), v.shape[0] // FEW
+        if used.size > most:
+            return design @ v
+        which, matrix = self.held or (used[:0], None)
+        missing = np.setdiff1d(used, which)
+        if matrix is None or which.size + missing.size > most:
+            self.held[:] = used, columns(design, from_numpy(used, v))
+        elif missing.size:
+            both = matrix, columns(design, from_numpy(missing, v))
+            self.held[:] = np.concatenate([which, missing]), concat(both, axis=1)
+        which, matrix = self.held
+        return matrix @ v[from_numpy(which, v)]
+
     def curvature(self, w, v):
         """``v^T H v`` at `w`, a float."""
-        if isinstance(self.objective, LeastSquares):
-            A, v = cast(self.objective.design, v)
-            image = A @ v
-            return dot(image, image)
-        return dot(v, self.objective.hvp(w, v))
+        image = self.image(v)
+        return dot(v, self.objective.hvp(w, v)) if image is None else dot(image, image)
 
     def largest(self, scores, keep=None):
         """The mask (d,) of the `keep` largest `scores` (k when None)."""
@@ -138,49 +198,38 @@ class View:
         above = 2 * float(xp.max(size)) + 1 if size.shape[0] else 1.0
         return self.largest(xp.where(w != 0, above, size))
 
-    def lipschitz(self, w):
-        """The largest eigenvalue of the Hessian in size: exact for quadratics, else by power iteration at `w`."""
-        f = self.objective
-        if isinstance(f, LeastSquares):
-            A = astype(f.design, precision(f.design))
-            matrix = swap(A) @ A if A.shape[0] >= A.shape[1] else A @ swap(A)
-        elif self.quadratic:
-            matrix = f.gram if isinstance(f, LayerProblem) else f.H
-        else:
-            return _power_iteration(f, w)
-        xp, matrix = namespace(matrix), astype(matrix, precision(matrix))
-        if 0 in matrix.shape:
-            return 0.0
-        return float(xp.max(xp.abs(matrix if matrix.ndim == 1 else xp.linalg.eigvalsh(matrix))))
-
     def goal(self, tol, gradient):
         """What a gradient counts as 0 below: `tol`, 16 eps at least, times that at the start or at 0."""
         origin = self.objective.gradient(full(self.start.shape, 0, self.start))
         return max(tol, 16 * self.eps) * max(norm(gradient), norm(origin))
 
-    def iteration(self, w, kept, value, gradient, step=0.0, changed=0, reason=""):
-        """The `Iteration` at `w` on the support `kept`."""
+    def iteration(self, point, step=0.0, changed=0, reason=""):
+        """The `Iteration` at a `Point`."""
+        w, kept, value, gradient = point[:4]
         xp = namespace(w, gradient)
-        size = xp.abs(gradient)
-        inside = norm(cut(gradient, kept))
-        outside = float(xp.max(xp.where(kept, 0, size))) if size.shape[0] else 0.0
+        outside = float(xp.max(xp.where(kept, 0, xp.abs(gradient)))) if w.shape[0] else 0.0
         least = float(xp.min(xp.abs(w[kept]))) if self.keep else inf
         level = 0.0 if outside == 0 else outside / least if least > 0 else inf
-        return Iteration(value, step, changed, inside, level, reason)
+        return Iteration(value, step, changed, norm(cut(gradient, kept)), level, reason)
 
-    def answer(self, w, kept, trace):
-        """The `Pruned` answer; a dead weight that is kept is the one that was given."""
-        given, xp = self.given, namespace(w)
-        weight = astype(cut(w, kept), given.dtype)
+    def answer(self, point, trace):
+        """The `Pruned` answer at a `Point`; a dead weight that is kept is the one that was given."""
+        w, kept, given, xp = point.w, point.kept, self.given, namespace(point.w)
+        value = point.value
+        with np.errstate(over="ignore"):
+            weight = in_range("an answer", astype(cut(w, kept), given.dtype))
         if self.dead is not None:
             weight = xp.where(xp.logical_and(kept, self.dead), given, weight)
-        value, _ = self.at(weight)
+        if self.dead is not None or given.dtype != w.dtype:
+            value, _ = self.at(astype(weight, w.dtype))
         return Pruned(xp.reshape(weight, self.shape), xp.reshape(kept, self.shape), value, trace=tuple(trace))
 
 
 def view(objective, keep, start):
     """The `View` of an objective; errors as the methods state them."""
     flat, shape, dtype = starting_point(objective, start)
+    if not isinstance(objective, (Quadratic, LeastSquares, LayerProblem)):
+        objective = Checked(objective)
     first = objective.gradient(flat)
     floating(first)
     keep = integer("keep", keep, least=0, most=flat.shape[0])
@@ -191,7 +240,18 @@ def view(objective, keep, start):
                 "need gradient 0 where the Hessian has a zero diagonal (else there is no minimum); got another"
             )
         w = namespace(w).where(dead, 0, w)
+    if isinstance(objective, LeastSquares):  # widened once, not in every product
+        design, target, _ = cast(objective.design, objective.target, w)
+        objective = LeastSquares(design, target)
     return View(objective, keep, w, astype(flat, dtype), dead, shape)
+
+
+def begin(objective, keep, start, tol):
+    """(the `View` of an objective, the `Point` T_k(start), what a gradient counts as 0 below); errors as `view`."""
+    seen = view(objective, keep, start)
+    tol = nonnegative("tol", tol)
+    point = seen.point(cut(seen.start, seen.top(seen.start)))
+    return seen, point, seen.goal(tol, point.g)
 
 
 def _dead(objective):
@@ -211,61 +271,13 @@ def _dead(objective):
     return dead if dead is not None and bool(namespace(dead).any(dead)) else None
 
 
-def _power_iteration(objective, w):
-    """The largest ``|eigenvalue|`` of the Hessian at `w`, plus the residual that the iteration has left."""
-    v = from_numpy(np.random.default_rng(0).normal(size=w.shape[0]), w)
-    v, found, left = astype(v, w.dtype), 0.0, 0.0
-    for _ in range(100):
-        v = v / norm(v)
-        product = objective.hvp(w, v)
-        found = dot(v, product)
-        left = norm(product - found * v)
-        if left <= 0.01 * abs(found):
-            break
-        v = product
-    return abs(found) + left
-
-
-def reciprocal(lipschitz):
-    """The step 1/L."""
-    if not 0 < lipschitz < inf:
-        raise np.linalg.LinAlgError(
-            f"need a Hessian with a largest eigenvalue that is positive and finite for a step; got {lipschitz}"
-        )
-    return 1 / lipschitz
-
-
 def step_rule(step):
     """`step` checked: a rule's name, or a positive float."""
-    if isinstance(step, str):
-        if step not in RULES:
-            raise ValueError(f"need step 'normalized', 'lipschitz' or a number; got {step!r}")
+    if isinstance(step, str) and step in RULES:
         return step
-    step = nonnegative("step", step)
-    if step == 0:
-        raise ValueError("need step > 0; got 0")
-    return step
-
-
-def cut(w, kept):
-    """`w` with zeros off the mask `kept`."""
-    return namespace(w, kept).where(kept, w, 0)
-
-
-def count(mask):
-    """How many entries of `mask` are True."""
-    return int(namespace(mask).sum(astype(mask, namespace(mask).int64)))
-
-
-def dot(a, b):
-    """The inner product, a float. Powers of two are taken out first, so no product of entries leaves the range."""
-    i = exponent(a)
-    j = i if a is b else exponent(b)
-    return float(namespace(a, b).sum((a * 2.0**-i) * (b * 2.0**-j))) * 2.0**i * 2.0**j
-
-
-def norm(a):
-    """The Euclidean norm, a float."""
-    i = exponent(a)
-    a = a * 2.0**-i
-    return float(namespace(a).sum(a * a)) ** 0.5 * 2.0**i
+    if isinstance(step, bool) or not isinstance(step, Real):
+        error = ValueError if isinstance(step, str) else TypeError
+        raise error(f"need step 'normalized', 'lipschitz' or a number; got {step!r}")
+    if not 0 < step < inf:
+        raise ValueError(f"need step > 0 and finite; got {step}")
+    return float(step)

@@ -12,12 +12,12 @@ Cost: two products, a sort and a solve with k unknowns for each iteration; L onc
 Source: Foucart 2011, Hard thresholding pursuit: an algorithm for compressive sensing, (HTP1) and (HTP2).
 """
 
-from typing import NamedTuple
-
-from refprune.arrays import Array, integer, namespace, nonnegative, to_numpy
-from refprune.methods.hard_thresholding import count, cut, norm, reciprocal, step_rule, view
+from refprune.arrays import Array, integer, namespace, to_numpy
+from refprune.methods.hard_thresholding import Point, begin, step_rule
 from refprune.methods.iht import HALVINGS, line_search
+from refprune.methods.lipschitz import lipschitz, reciprocal
 from refprune.methods.restricted import minimise
+from refprune.methods.vectors import count, norm
 from refprune.pruned import Pruned
 
 
@@ -53,11 +53,12 @@ def htp(
     -------
     Pruned
         `mask` keeps exactly k. `trace` has an `Iteration` for every point: ``(value, step, changed, inside, level,
-        reason)``. The last one is the answer's certificate: with reason "converged" the gradient is 0 on the support,
-        and the answer is a fixed point for the step it stopped with, ``changed == 0``; so it is L-stationary for
-        every L from `level` on. It is also given where the whole gradient is 0 to `tol`. The reason "cycle" stands
-        where the method left a cycle, or a support that was not the best one, for the best point; the next entry is
-        that point. "max_iter" ends with the best point; "stagnated": no step lowers the objective beyond rounding.
+        reason)``. The last one is the answer's certificate, before it is cast to the dtype of `start`: with reason
+        "converged" the gradient is 0 on the support, and the answer is a fixed point for the step it stopped with,
+        ``changed == 0``; so it is L-stationary for every L from `level` on. It is also given where the whole gradient
+        is 0 to `tol`. The reason "cycle" stands where the method left a cycle, or a support that was not the best one,
+        for the best point; the next entry is that point. "max_iter" ends with the best point; "stagnated": no step
+        lowers the objective beyond rounding.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def htp(
         `keep` is not in [0, d]; `start` does not fit, or is missing for an objective of your own;
         an unknown rule; a step, `tol` or `max_iter` out of range.
     numpy.linalg.LinAlgError
-        A Hessian that is not positive definite on a support that was chosen; Newton's method finds no minimum there.
+        A Hessian that is not positive definite on a support that was chosen; Newton's method finds no minimum there;
+        an answer beyond the dtype of `start`.
 
     See Also
     --------
@@ -76,7 +78,8 @@ def htp(
 
     Notes
     -----
-    The answer is the best point that was passed, so it is no worse than the k largest weights of `start`.
+    The answer is the best point that was passed, so it is no worse than the k largest weights of `start`. Values below
+    the range of float64 compare as equal: scale a problem with weights near 1e-160 first.
 
     Foucart proves that HTP with step 1 finds every s-sparse signal where the restricted isometry constant of order
     3 s is below ``1 / sqrt 3``. The steps here are taken from the Hessian, so the scale of the design does not matter.
@@ -94,49 +97,38 @@ def htp(
     >>> answer.trace[-1].reason, len(answer.trace)
     ('converged', 3)
     """
-    seen, rule = view(objective, keep, start), step_rule(step)
-    max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
-    w = cut(seen.start, seen.top(seen.start))
-    value, g = seen.at(w)
-    goal, slack = seen.goal(tol, g), 64 * seen.eps * abs(value)
-    best = point = Point(w, seen.support(w, g), value, g, solved=seen.keep == 0)
+    rule = step_rule(step)
+    max_iter = integer("max_iter", max_iter, least=0)
+    seen, point, goal = begin(objective, keep, start, tol)
+    slack = 64 * seen.eps * abs(point.value)
+    best = point = point._replace(solved=seen.keep == 0)
     past, careful, trace, t = set(), False, [], None
     for n in range(max_iter + 1):
         if not careful:
             t = _length(seen, rule, point, t)
-        t, changed, after = _next(seen, point, t, careful, goal)
+        t, changed, after = _next(seen, point, t, careful, goal, n == max_iter)
         quiet = after is None or (point.solved and norm(point.g) <= goal)
         worse = not careful and quiet and point.value > best.value + slack
-        cycle = not careful and not quiet and _key(after.kept) in past
+        cycle = not careful and not quiet and after is not point and _key(after.kept) in past
         if worse or cycle:
             reason = "cycle"
         elif quiet:
             reason = "stagnated" if after is None and changed else "converged"
         else:
             reason = "max_iter" if n == max_iter and point is best else ""
-        trace.append(seen.iteration(*point[:4], t, changed, reason))
+        trace.append(seen.iteration(point, t, changed, reason))
         if reason not in ("", "cycle"):
-            return seen.answer(point.w, point.kept, trace)
+            return seen.answer(point, trace)
         if n == max_iter:
             break
         if reason == "cycle":
-            careful, point, t = True, best, reciprocal(seen.lipschitz(best.w))
+            careful, point, t = True, best, reciprocal(lipschitz(seen.objective, best.w))
             continue
         past.add(_key(after.kept))
         point = after
         best = point if point.value < best.value else best
-    trace.append(seen.iteration(*best[:4], reason="max_iter"))
-    return seen.answer(best.w, best.kept, trace)
-
-
-class Point(NamedTuple):
-    """A point with its support, value and gradient; `solved` where it is the minimiser on that support."""
-
-    w: Array
-    kept: Array
-    value: float
-    g: Array
-    solved: bool
+    trace.append(seen.iteration(best, reason="max_iter"))
+    return seen.answer(best, trace)
 
 
 def _length(seen, rule, point, last):
@@ -146,14 +138,15 @@ def _length(seen, rule, point, last):
     if norm(point.g) == 0:
         return 0.0
     if rule == "normalized":
-        return line_search(seen, point.w, point.g, seen.top(point.g))
-    return last or reciprocal(seen.lipschitz(point.w))
+        return line_search(seen, point.w, point.g, seen.top(point.g)).t
+    return last or reciprocal(lipschitz(seen.objective, point.w))
 
 
-def _next(seen, point, t, careful, goal):
+def _next(seen, point, t, careful, goal, end):
     """The step, the weights that enter, and the next point: None where the support stays and is solved on.
 
-    With `careful` the step is halved until the next point is better; None where it never is.
+    With `careful` the step is halved until the next point is better; None where it never is. At the `end` nothing is
+    solved any more, and the next point is this one.
     """
     xp = namespace(point.w)
     for _ in range(HALVINGS):
@@ -161,6 +154,8 @@ def _next(seen, point, t, careful, goal):
         changed = count(xp.logical_and(chosen, xp.logical_not(point.kept)))
         if changed == 0 and point.solved:
             return t, 0, None
+        if end:
+            return t, changed, point
         w = minimise(seen, point.w, chosen, goal)
         after = Point(w, chosen, *seen.at(w), solved=True)
         if after.value < point.value or not (careful and point.solved):

@@ -31,9 +31,11 @@ from refprune.arrays import (
     solve,
     to_numpy,
 )
+from refprune.methods.checked import value_at
 from refprune.methods.newton_model import newton_model
 from refprune.methods.starting import gradient_factor, starting_point
-from refprune.methods.system import exponent
+from refprune.methods.system import in_range
+from refprune.methods.vectors import norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 from refprune.pruned import Pruned
 
@@ -122,13 +124,14 @@ def iobs(
     Raises
     ------
     TypeError
-        `objective` lacks a function; `rng` is needed; an argument is of another kind; Fractions.
+        `objective` lacks a function; `rng` is needed; an argument, or what `sample` returns, is of another kind;
+        Fractions.
     ValueError
         `keep` is not in [0, d]; `start` is needed; it or what `sample` returns does not fit, or is not finite; an
         unknown name; more than 20 weights for ``selection="exact"``.
     numpy.linalg.LinAlgError
         The (damped) Hessian of the living inputs is not positive definite at some step; a dead input has a nonzero
-        gradient.
+        gradient; a point is beyond the range of its dtype; the value there is NaN.
 
     See Also
     --------
@@ -191,21 +194,21 @@ def iobs(
         kept[gone] = False
         xp, mask = namespace(theta), from_numpy(kept, theta)
         after = here.best(kept) if project == "H" else xp.where(mask, here.newton, 0)
-        moved = _norm(after - theta)
+        moved = norm(after - theta)
         theta, order = after, gone if selection == "obs" else None
-        trace.append(Step(float(objective.value(theta)), here.loss(theta), moved))
+        trace.append(Step(value_at(objective, theta), here.loss(theta), moved))
         if not _constant(objective, sample):
             model = None
-    weight = xp.reshape(astype(theta, dtype), shape)
-    value = float(objective.value(xp.reshape(weight, (-1,))))
-    order = None if order is None else from_numpy(order, weight)
-    return Pruned(weight, xp.reshape(mask, shape), value, order, tuple(trace))
+    with np.errstate(over="ignore"):
+        theta = in_range("an answer", astype(theta, dtype))
+    weight, order = xp.reshape(theta, shape), None if order is None else from_numpy(order, theta)
+    return Pruned(weight, xp.reshape(mask, shape), value_at(objective, theta), order, tuple(trace))
 
 
 def _check_names(selection, project, rng, sample, d):
     """Raise unless these arguments are as `iobs` documents them."""
     for name, value, known in (("selection", selection, SELECTIONS), ("project", project, PROJECTIONS)):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise ValueError(f"need {name} to be one of {', '.join(known)}; got {value!r}")
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"need rng to be a numpy.random.Generator; got {type(rng).__name__}")
@@ -217,13 +220,6 @@ def _check_names(selection, project, rng, sample, d):
         raise ValueError(f"need at most {EXACT} weights for selection 'exact' (it tries all sets); got {d}")
 
 
-def _norm(x):
-    """The Euclidean norm of `x` (d,), a float; no square leaves the range."""
-    a = exponent(x)
-    scaled = x * 2.0**-a
-    return float(np.ldexp(float(namespace(x).sum(scaled * scaled)) ** 0.5, a))
-
-
 def _constant(objective, sample):
     """Whether the Hessian is the same at every step."""
     return sample is None and isinstance(objective, (Quadratic, LeastSquares, LayerProblem))
@@ -232,7 +228,13 @@ def _constant(objective, sample):
 def _given(objective, theta, rng, sample, wanted):
     """The gradient and the curvature at `theta`; None for the curvature where it is not wanted."""
     if sample is not None:
-        return sample(theta, rng)
+        found = sample(theta, rng)
+        if not isinstance(found, tuple) or len(found) != 2:
+            said = f"{len(found)} of them" if isinstance(found, tuple) else type(found).__name__
+            raise TypeError(f"need sample(w, rng) to return a tuple (gradient, curvature); got {said}")
+        if not isinstance(found[1], tuple):
+            real("curvature", found[1], ndim=(1, 2))
+        return found
     if isinstance(objective, LayerProblem):
         curvature = objective
     else:

@@ -4,6 +4,7 @@ Model: what n samples emit in the hidden units, H (units, n), and a linear layer
 Problem: keep `keep` units S, weights unchanged, with a small residual :math:`V = U - W_{:S} H_{S:}`.
 Solution: from S = {}, again and again: the `2 keep` units of largest importance, the row sums of :math:`W^T V`,
 which is the gradient of :math:`\frac12 \|V\|_F^2` in H; of these and S those `keep` with the largest row sums of H.
+Or, with rank="norms", those with the largest norm of what they give to the outputs, :math:`\|W_{:u} H_{u:}\|_F`.
 Ties: the lowest index is pruned first.
 Cost: two products of W with one vector for each iteration (see `unit_selection`), and one of W with H at the end.
 Source: Wolfe, Kyrillidis 2021, i-SpaSP: Structured Neural Pruning via Sparse Signal Recovery, algorithm 1.
@@ -21,6 +22,7 @@ from refprune.pruned import Pruned
 from refprune.unfold import Padding, Sides
 
 IMPORTANCE = ("signed", "absolute")
+RANK = ("sums", "norms")
 
 
 def ispasp(
@@ -32,6 +34,7 @@ def ispasp(
     iterations: int = 20,
     stop: bool = True,
     *,
+    rank: str = "sums",
     damp: float = 0.0,
     stride: Sides = 1,
     padding: Padding = 0,
@@ -56,6 +59,10 @@ def ispasp(
     stop : bool
         End when the units are those of the iteration before. What follows would repeat it, so the answer is the
         same; False makes all iterations, with an entry in `trace` for each.
+    rank : {"sums", "norms"}
+        The size of a unit u, by which the kept ones are chosen from the candidates: its row sum of H, as in the
+        paper, or the norm of what it gives to the outputs, :math:`\|W_{:u} H_{u:}\|_F`. Of a dense layer that is
+        the norm of the row of H times the norm of the column of W.
     damp : float
         Of the refit: ``damp * mean(diag G)`` over living inputs is added to the Gram's diagonal.
     stride, padding, dilation
@@ -66,7 +73,7 @@ def ispasp(
     Pruned
         `weight` is 0 in the columns of pruned units, `mask` False in all of them. `objective` is the layer's,
         half the mean square of the residual over samples (and positions). `trace` has for each iteration a
-        `Selection`: ``kept``, the units it keeps, ascending, and ``size``, their sum of H. `order` is None.
+        `Selection`: ``kept``, the units it keeps, ascending, and ``size``, the sum of their sizes. `order` is None.
 
     Raises
     ------
@@ -83,12 +90,19 @@ def ispasp(
 
     Notes
     -----
-    The sum of H over the kept units never falls, and the search ends at the first S that comes back. For ``keep >=
-    units / 2`` all units are among the `2 keep` most important, and the row sums of H alone decide.
+    The sizes of the kept units never fall in sum, and the search ends at the first S that comes back. For ``keep >=
+    units / 2`` all units are among the `2 keep` most important, and the sizes alone decide.
+
+    A row sum is blind to W, and to how much a unit varies: a unit that always emits a little beats one that speaks
+    up for one class. The norm sees both, and bounds what is lost: :math:`\|V\|_F \le \sum_{u \in P} \|W_{:u}
+    H_{u:}\|_F`, P the pruned units. Its square, by sample and halved, is OBD's saliency of a column. It costs one
+    more pass over H, and of a convolution the products of what its kernel sees of each channel. It is the root of a
+    sum of products, so where the columns of a unit cancel, sizes below the square root of eps times
+    :math:`\|W_{:u}\| \|H_{u:}\|` are rounding.
 
     Signed importance sees the mean activations alone: it is the choice of CoSaMP for the signal h, the row sums of H,
     measured as W h, with the sign of the gradient and without the least squares. Where H takes both signs (no
-    ReLU) they may cancel, and a loud unit counts for little.
+    ReLU) they may cancel, and a loud unit counts for little, unless ``rank="norms"``.
 
     The residual obeys :math:`\|V\|_F \le \|W\|_2 \|H_{P:}\|_F`, P the pruned units. If the i-th largest of the row
     norms of H is at most :math:`R\, i^{-1/p}` with p < 2, then the s units of largest norm leave
@@ -104,13 +118,19 @@ def ispasp(
     >>> answer = rp.ispasp(hidden, np.array([[1.0, 0.0, 1.0, -1.0]]), keep=1)
     >>> answer.trace[-1].kept, answer.weight, answer.objective
     (array([0]), array([[1., 0., 0., 0.]]), 0.5)
+
+    The first two emit as much in sum, and the lower index goes. The norm prefers the one that emits it at once.
+
+    >>> hidden, weight = np.array([[4.0, 0.0], [2.0, 2.0], [3.0, 2.0]]), np.ones((1, 3))
+    >>> rp.ispasp(hidden, weight, keep=2).trace[-1].kept, rp.ispasp(hidden, weight, 2, rank="norms").trace[-1].kept
+    (array([1, 2]), array([0, 2]))
     """
     layer, weights, x = _checked(hidden, weight, stride, padding, dilation)
     units = weight.shape[1]
-    integer("keep", keep, least=0, most=units)
-    options(importance, refit, iterations, stop, damp)
+    keep = integer("keep", keep, least=0, most=units)
+    options(importance, refit, iterations, stop, rank, damp)
     model = Hidden.of(layer, weights, [x], units)
-    trace = model.selections(keep, importance, iterations, stop)
+    trace = model.selections(keep, importance, iterations, stop, rank)
     kept = np.zeros(units, dtype=bool)
     kept[trace[-1].kept] = True
     mask = columns(weight, kept)
@@ -122,10 +142,12 @@ def ispasp(
     return Pruned(xp.where(mask, weight, xp.zeros_like(weight)), mask, model.energy(~kept), trace=trace)
 
 
-def options(importance, refit, iterations, stop, damp):
+def options(importance, refit, iterations, stop, rank, damp):
     """Raise TypeError or ValueError unless the options are what `ispasp` takes."""
     if importance not in IMPORTANCE:
         raise ValueError(f"need importance to be signed or absolute; got {importance!r}")
+    if rank not in RANK:
+        raise ValueError(f"need rank to be sums or norms; got {rank!r}")
     for name, value in (("refit", refit), ("stop", stop)):
         if not isinstance(value, bool):
             raise TypeError(f"need {name} to be True or False; got {value!r}")

@@ -24,7 +24,7 @@ from refprune.arrays import (
 )
 from refprune.methods import walks
 from refprune.methods.answer import refitted
-from refprune.methods.system import System, exponent, system
+from refprune.methods.system import System, exponent, in_range, system
 from refprune.patterns import Unstructured
 from refprune.problems import LayerProblem, Quadratic
 
@@ -54,7 +54,7 @@ class NewtonModel:
         Raises
         ------
         numpy.linalg.LinAlgError
-            A dead input has a nonzero gradient: the model has no minimum.
+            A dead input has a nonzero gradient: the model has no minimum. The minimum is out of range.
         """
         theta, gradient, _ = cast(theta, gradient, self.view.weight)
         xp, b = namespace(theta, gradient), self.view.hessian_exponent
@@ -70,8 +70,10 @@ class NewtonModel:
         for part, inverse in zip(self.view.parts, self.inverses, strict=True):
             rows, columns = slice(part.first, part.first + part.count), from_numpy(part.living, theta)
             part = replace(part, weight=W[rows, columns] * 2.0**-a, gradient=g[rows, columns])
-            newton[rows, columns] = part.minimiser(inverse) * 2.0**a
+            with np.errstate(over="ignore"):
+                newton[rows, columns] = part.minimiser(inverse) * 2.0**a
             parts.append(part)
+        in_range("a Newton point", newton)
         view = replace(self.view, weight=W, parts=tuple(parts), weight_exponent=a)
         return replace(self, view=view, newton=self._flat(newton))
 

@@ -69,7 +69,7 @@ def obs(
         is negative; `allocation` is unknown.
     numpy.linalg.LinAlgError
         The (damped) Hessian of the living inputs is not positive definite (groups of whole rows do not ask);
-        a dead input has a nonzero gradient.
+        a dead input has a nonzero gradient; the answer is beyond the range of the weight's dtype.
 
     See Also
     --------

@@ -43,7 +43,7 @@ def optimal_weights(problem: Quadratic | LayerProblem, mask: Array, damp: float 
         `mask` has another shape than the weight; `damp` is negative.
     numpy.linalg.LinAlgError
         The (damped) Hessian restricted to a row's kept living inputs is not positive definite, and the row
-        has to move; a dead input has a nonzero gradient.
+        has to move; a dead input has a nonzero gradient; the answer is beyond the range of the weight's dtype.
 
     Notes
     -----

@@ -10,10 +10,23 @@ Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 3.2 and 7.1.
 
 import numpy as np
 
-from refprune.arrays import astype, cast, diagonal, eps, from_numpy, namespace, solve, swap, to_numpy
+from refprune.arrays import (
+    astype,
+    columns,
+    diagonal,
+    eps,
+    eye,
+    from_numpy,
+    full,
+    namespace,
+    solve,
+    solve_spd,
+    swap,
+    to_numpy,
+)
 from refprune.curvature import conjugate_gradient
-from refprune.methods.hard_thresholding import count, cut, dot, norm
 from refprune.methods.optimal_weights import optimal_weights
+from refprune.methods.vectors import count, cut, dot, norm
 from refprune.problems import LayerProblem, LeastSquares, Quadratic
 
 ARMIJO = 1e-4  # the share of the promised decrease that a step must bring
@@ -53,9 +66,8 @@ def minimise(view, w, kept, goal):
 
 def _by_factors(problem, w, kept):
     """``w_K + R^-1 Q^T (y - A w)`` with ``A_K = Q R``, the columns scaled by powers of two to lengths near 1."""
-    design, target, w = cast(problem.design, problem.target, w)
-    xp, K = namespace(design, w), from_numpy(np.flatnonzero(to_numpy(kept)), w)
-    A = design[:, K]
+    xp, K = namespace(w), from_numpy(np.flatnonzero(to_numpy(kept)), w)
+    A = columns(problem.design, K)
     if A.shape[0] < A.shape[1]:
         raise np.linalg.LinAlgError(
             f"need at least as many samples as kept weights to solve on; got {A.shape[0]} for {A.shape[1]}"
@@ -65,7 +77,7 @@ def _by_factors(problem, w, kept):
     size = xp.abs(diagonal(R))
     if not bool(xp.min(size) > R.shape[0] * eps(R.dtype) * xp.max(size)):
         raise np.linalg.LinAlgError("need kept columns of design that are independent; got dependent ones")
-    w[K] = w[K] + scale * solve(R, swap(Q) @ (target - design @ w))
+    w[kept] = w[kept] + scale * solve(R, swap(Q) @ (problem.target - A @ w[kept]))
     return w
 
 
@@ -77,10 +89,20 @@ def _by_normal_equations(problem, w, kept):
         wide = Quadratic(problem.H, astype(problem.weight, w.dtype), problem.g)
     try:
         best = optimal_weights(wide, namespace(kept).reshape(kept, wide.weight.shape)).weight
+        if isinstance(wide, Quadratic) and not bool(namespace(w).any(best != cut(wide.weight, kept))):
+            _definite(
+                wide.H, from_numpy(np.flatnonzero(to_numpy(kept)), w)
+            )  # nothing moved, nothing was solved
     except np.linalg.LinAlgError as error:
         said = str(error).partition("; damp=")[0].partition("; no damp")[0]  # damping is not offered here
         raise np.linalg.LinAlgError(said) from None
     return namespace(best).reshape(best, w.shape)
+
+
+def _definite(H, K):
+    """Raise LinAlgError unless `H` is positive definite on `K`."""
+    H = eye(K.shape[0], H) * H[K] if H.ndim == 1 else H[K[:, None], K[None, :]]
+    solve_spd(H, full((K.shape[0],), 0, H))
 
 
 def _by_newton(view, w, K, goal):
@@ -88,9 +110,9 @@ def _by_newton(view, w, K, goal):
     f = view.objective
 
     def spread(v):
-        full = namespace(w).zeros_like(w)
-        full[K] = v
-        return full
+        out = namespace(w).zeros_like(w)
+        out[K] = v
+        return out
 
     value, g = view.at(w)
     slack, first = 32 * view.eps * abs(value), norm(g[K])

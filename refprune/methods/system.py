@@ -151,11 +151,22 @@ def objective(problem, weight):
     step, H = step * 2.0**-a, H * 2.0**-b
     product = step * H if H.ndim == 1 else step @ H
     with np.errstate(over="ignore"):
-        value = np.ldexp(float(xp.sum(step * product)) / 2, 2 * a + b)
+        value, power = float(xp.sum(step * product)) / 2, 2 * a + b
         if g:
             c = exponent(g[0])
-            value += np.ldexp(float(xp.sum(step[0, 0] * g[0] * 2.0**-c)), a + c)
-    return float(value)
+            most = max(power, a + c)  # the sum is in range, whatever the two terms are
+            value = np.ldexp(value, power - most) + np.ldexp(
+                float(xp.sum(step[0, 0] * g[0] * 2.0**-c)), a + c - most
+            )
+            power = most
+        return float(np.ldexp(value, power))
+
+
+def in_range(name, x):
+    """`x`, or LinAlgError where it has left the range of its dtype; `name` says in the message what it is."""
+    if not bool(namespace(x).all(namespace(x).isfinite(x))):
+        raise np.linalg.LinAlgError(f"need {name} in the range of {dtype_name(x.dtype)}; got larger numbers")
+    return x
 
 
 def floating(*arrays):

@@ -114,7 +114,7 @@ def train(
     """
     derivatives.trainable(network)
     start, x, y = derivatives.prepared(network, params, x, y, loss)
-    integer("epochs", epochs, least=0)
+    epochs = integer("epochs", epochs, least=0)
     samples = x.shape[0]
     size = samples if batch_size is None else integer("batch_size", batch_size, least=1)
     if not isinstance(rng, np.random.Generator):

@@ -41,7 +41,7 @@ def read(raw, returns) -> Answer:
     elif all(hasattr(raw, name) for name in PRUNED):
         wanted = returns if returns == ("mask",) else PRUNED
         parts = {name: getattr(raw, name) for name in wanted}
-    elif isinstance(raw, (tuple, list)) and not _is_numbers(raw):
+    elif isinstance(raw, (tuple, list)) and not _is_numbers(raw) and (raw or returns != ("kept",)):
         if not 1 <= len(raw) <= len(returns):
             raise Unreadable(f"need ({', '.join(returns)}); got a {type(raw).__name__} of {len(raw)} parts")
         parts = dict(zip(returns, raw, strict=False))
@@ -55,6 +55,8 @@ def read(raw, returns) -> Answer:
         for name, part in parts.items()
         if part is not None and name in (*FIELDS, *returns)
     }
+    if returns[0] not in FIELDS and "weight" in parts:  # an `rp.Pruned` where one array has a name of its own
+        parts.setdefault(returns[0], parts.pop("weight"))
     if returns[0] not in parts:
         raise Unreadable(f"need {returns[0]}; got none")
     if returns[0] not in FIELDS:  # a contract that returns one array under a name of its own
@@ -68,7 +70,7 @@ def _is_numbers(raw):
 
 def _array(name, part):
     """One part as a NumPy array; a list of plain numbers is fine for what is not the main array."""
-    if name in ("order", "saliencies", "objective") and isinstance(part, (list, tuple, int, float)):
+    if name in ("order", "saliencies", "objective", "kept") and isinstance(part, (list, tuple, int, float)):
         try:
             return np.asarray(part, dtype=None if len(np.shape(part)) == 0 or len(part) else np.int64)
         except (ValueError, TypeError):

@@ -127,7 +127,9 @@ def agree(contract, failures, successes=()) -> list:
     """
     clear = [failure for failure in failures if failure[1].expects == "answer"]
     bad_input = [failure for failure in failures if failure[1].expects == "error"]
-    chosen = (clear if len(clear) >= 3 else bad_input)[:DIAGNOSED]
+    # where units are equal, an answer tells of the tie break too
+    untied = [failure for failure in clear if not _tied(failure[1])]
+    chosen = next((found for found in (untied, clear) if len(found) >= 3), bad_input)[:DIAGNOSED]
     telling = [failure for failure in chosen if not near_reference(contract, *failure)]
     if len(telling) < 3:
         return []
@@ -136,16 +138,21 @@ def agree(contract, failures, successes=()) -> list:
     least = MATCHED * len(telling) if len(telling) >= 5 else len(telling)
     all_of_them = [mistake for mistake in contract.mistakes if counts[mistake.name] == len(telling)]
     left = all_of_them or [mistake for mistake in contract.mistakes if counts[mistake.name] >= least]
-    for problem, view, _ in successes[: 2 * DIAGNOSED] if left else ():
+    apart = [success for success in successes if not _tied(success[1])]
+    for problem, view, _ in apart[: 2 * DIAGNOSED] if left else ():
         left = [mistake for mistake in left if _passes(contract, mistake, problem, view)]
     return [mistake.name for mistake in left] if len(left) == 1 else []
+
+
+def _tied(view):
+    return getattr(view, "tied", False)
 
 
 def _passes(contract, mistake, problem, view):
     found = _called(contract, mistake.fresh(), {name: _wide(value) for name, value in problem.items()})
     if found is None:
         return False
-    if found.weight is not None:
+    if found.weight is not None and found.weight.dtype.kind == "f":  # indices stay what they are
         found.weight = found.weight.astype(view.dtype)
     return all(check.outcome != "fail" for check in contract.climb(view, found))
 

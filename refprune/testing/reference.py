@@ -18,7 +18,8 @@ CLAIMS = {
     for name in (
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
-        "alps", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
+        "alps", "iht", "htp", "cosamp", "iht-step", "cosamp-step", "iobs-step", "iobs", "ispasp", "cg",
+        "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
 
@@ -117,6 +118,57 @@ def sparsegpt_nm(weight, gram, n, m, block_size, damp):
 def alps(weight, gram, sparsity):
     """`rp.alps`, one budget for the layer."""
     return rp.alps(rp.LayerProblem(weight, gram), rp.Unstructured(sparsity))
+
+
+def iht(design, target, keep, start):
+    """`rp.iht`; patient with designs of a bad condition."""
+    return rp.iht(rp.LeastSquares(design, target), keep, start, max_iter=20_000)
+
+
+def htp(design, target, keep, start):
+    """`rp.htp`."""
+    return rp.htp(rp.LeastSquares(design, target), keep, start)
+
+
+def cosamp(design, target, keep, start):
+    """`rp.cosamp`."""
+    return rp.cosamp(rp.LeastSquares(design, target), keep, start)
+
+
+def iht_step(weight, gradient, step, keep):
+    """The mask of `Unstructured` on the point of a gradient step."""
+    if not 0 <= step < np.inf:
+        raise ValueError(f"need a finite step >= 0; got {step}")
+    point = weight - step * gradient
+    return np.where(rp.Unstructured(keep=keep).mask(abs(point)), point, point.dtype.type(0))
+
+
+def cosamp_step(design, target, keep, weight):
+    """The masks of `Unstructured`, and `rp.iobs` on the merged columns: its Newton point is their least squares."""
+    size, d = abs(rp.LeastSquares(design, target).gradient(weight)), weight.shape[0]
+    keep = rp.Unstructured(keep=keep).keep
+    merged = rp.Unstructured(keep=min(2 * keep, d)).mask(size) | (weight != 0)
+    out = np.zeros_like(weight)
+    out[merged] = rp.iobs(
+        rp.LeastSquares(design[:, merged], target), keep, weight[merged], project="euclid"
+    ).weight
+    return out
+
+
+def iobs_step(weight, gradient, hessian, keep):
+    """`rp.iobs`, one step with this gradient and Hessian."""
+    model = rp.Quadratic(hessian, weight)
+    return rp.iobs(model, keep, start=weight, sample=lambda w, rng: (gradient, hessian)).weight
+
+
+def ispasp(hidden, weight, keep):
+    """`rp.ispasp`, signed and by row sums: what its mask keeps."""
+    return np.flatnonzero(rp.ispasp(hidden, weight, keep).mask[0])
+
+
+def iobs(design, target, keep, start):
+    """`rp.iobs` on least squares, one step."""
+    return rp.iobs(rp.LeastSquares(design, target), keep, start).weight
 
 
 def cg(matvec, b, rtol):

@@ -19,6 +19,7 @@ def scale(contract, problem, rng):
     out = dict(problem)
     for name, power in (
         ("weight", 1),
+        ("hidden", 1),
         ("scores", 1),
         ("gram", 2),
         ("hessian", 2),

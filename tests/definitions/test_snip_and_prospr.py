@@ -158,6 +158,34 @@ def test_a_linear_network_in_closed_form_on_fractions(momentum):
     assert any(expected != abs(w[0] * (H @ (w[0] - planted))))  # three steps matter
 
 
+def backward(name, momentum=0.0, detach_first=False, first_order=False):
+    """The same steps differentiated from the end: products with H alone, and no matrix."""
+    layers, params, batches, loss = setting(name, 3)
+    theta, b, points = vector(params), 0.0, []
+    for x, y in batches[:-1]:
+        points.append(unflattened(params, theta))
+        b = momentum * b + derivatives.gradient(layers, points[-1], x, y, loss)
+        theta = theta - LR * b
+    v, a = (
+        derivatives.gradient(layers, unflattened(params, theta), *batches[-1], loss),
+        0.0,
+    )  # dL/dtheta, dL/db
+    for t in reversed(range(3 if first_order else 0, 3)):
+        a = momentum * a - LR * v
+        if t > 0 or not (detach_first and momentum):
+            v = v + derivatives.hvp(layers, points[t], *batches[t], loss, a)
+    scores = unflattened(params, np.abs(vector(params) * v))
+    return np.concatenate(
+        [scores[key].ravel() for key in params if key.endswith("weight") and params[key].ndim > 1]
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+def test_the_steps_backward_give_the_same(name, options):
+    close(scores(name, 3, **options), backward(name, **options))
+
+
 def test_one_hidden_unit_by_hand():
     """f = v max(u x, 0) at u = 2, v = 3, x = 1/2, y = 1: the gradient is (3, 2), so both switches weigh 6."""
     one = {"type": "dense", "inputs": 1, "outputs": 1, "bias": False}

@@ -158,19 +158,6 @@ def test_foucarts_theorem_on_designs_with_a_known_constant():
         assert_allclose(rp.htp(problem, s, rng.normal(size=d), 1.0).weight, signal, atol=1e-12)
 
 
-def test_step_one_is_iobs_without_the_hessian():
-    """Top-k of ``w - g`` chooses, and least squares set the weights: I-OBS with I for H in its Newton step."""
-    for seed in range(30):
-        problem, keep, rng = noisy(3000 + seed)
-        d, keep = problem.design.shape[1], max(keep, 1)
-        w = top(rng.normal(size=d), keep)
-        chosen = top(w - problem.gradient(w), keep) != 0
-        best = np.linalg.lstsq(problem.design, problem.target)[0]  # the true Newton point, for the values
-        expected = definitions.optimal_weights(best, problem.design.T @ problem.design, chosen)
-        point = definitions.htp(problem, keep, w, 1, 1)[1]
-        assert_allclose(point, expected, rtol=0, atol=1e-8 * np.abs(best).max())
-
-
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
 def test_objectives_that_are_not_quadratic(rule):
     """The weights against SciPy's minimiser on the same support; with all weights, against the planted one."""
@@ -325,13 +312,29 @@ class Saddle:
 PROBLEM = rp.LeastSquares(np.eye(3), np.ones(3))
 
 
+def test_without_iterations_nothing_is_solved():
+    """Two rows are too few for a solve on four weights; a start that needs none is said to be one."""
+    problem = rp.LeastSquares(np.ones((2, 5)) + np.eye(2, 5), np.ones(2))
+    answer = rp.htp(problem, 4, max_iter=0)
+    assert not answer.weight.any()
+    assert [(point.reason, point.changed) for point in answer.trace] == [("max_iter", 0)]
+    with pytest.raises(np.linalg.LinAlgError, match="as many samples as kept weights"):
+        rp.htp(problem, 4, max_iter=1)
+    A, signal = planted(30, 24, 32, 2)
+    problem, _, _ = noisy(89)
+    assert len(rp.htp(problem, 4).trace) > 3
+    assert [point.reason for point in rp.htp(problem, 4, max_iter=2).trace] == ["", "", "max_iter"]
+    for least, reason in ((0, "max_iter"), (1, "converged")):
+        assert rp.htp(rp.LeastSquares(A, A @ signal), 2, signal, max_iter=least).trace[-1].reason == reason
+
+
 @pytest.mark.parametrize(
     ("error", "message", "arguments"),
     [
         (ValueError, r"need keep in \[0, 3\]; got 4", {"keep": 4}),
         (TypeError, "need keep to be an integer", {"keep": True}),
         (ValueError, "need step 'normalized', 'lipschitz' or a number; got 'newton'", {"step": "newton"}),
-        (ValueError, "need step > 0; got 0", {"step": 0.0}),
+        (ValueError, "need step > 0 and finite; got 0", {"step": 0.0}),
         (ValueError, "need max_iter >= 0", {"max_iter": -1}),
         (ValueError, "need tol >= 0", {"tol": -1.0}),
         (TypeError, "need an objective with", {"objective": np.eye(3)}),

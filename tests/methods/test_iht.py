@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import refprune as rp
 import refprune.definitions as definitions
 from refprune.methods.hard_thresholding import view
+from refprune.methods.lipschitz import lipschitz
 from tests.methods import convex
 from tests.methods.problems import fractions, spd, with_dead
 from tests.methods.recovery import certify, largest, noisy, planted, top
@@ -43,6 +44,47 @@ def test_the_definition_is_exact_on_fractions():
         0,
         2,
     ]
+
+
+@pytest.mark.parametrize(("samples", "d", "keep"), [(30, 200, 6), (40, 24, 12), (60, 40, 40)])
+def test_wide_designs_and_updated_residuals_give_the_points_of_the_definition(samples, d, keep):
+    """Few columns of many, many of few, and all; the points are compared after 0 to 25 steps.
+
+    Rounding grows with the steps, by a factor |1 - t H| each; nearly equal designs give no other supports here.
+    """
+    for seed in range(6):
+        A, signal = planted(seed, samples, d, max(keep // 2, 1))
+        y = A @ signal + 0.05 * np.random.default_rng(seed).normal(size=samples)
+        problem, start = rp.LeastSquares(3 * A, y), np.random.default_rng(seed).normal(size=d)
+        for rule in ("normalized", 0.5 / largest(problem)):
+            points = definitions.iht(problem, keep, start, 25, rule)
+            long = rp.iht(problem, keep, start, rule, max_iter=25, tol=0)
+            for t in (0, 1, 2, 5, 9, 10, 16, 25):
+                answer = rp.iht(problem, keep, start, rule, max_iter=t, tol=0)
+                assert_allclose(answer.weight, points[t], rtol=0, atol=1e-10 * np.abs(points[0]).max())
+                # of an updated residual: some ten roundings of numbers like y and A w_0
+                size = problem.value(points[0]) + y @ y
+                assert_allclose(long.trace[t].value, problem.value(points[t]), rtol=1e-10, atol=1e-15 * size)
+
+
+def test_few_columns_are_held():
+    """Up to 10 of 160; the numbers are whole, so the images are exact."""
+    A = np.random.default_rng(0).integers(-9, 10, size=(7, 160)).astype(float)
+    seen = view(rp.LeastSquares(A, np.ones(7)), 3, None)
+    for used, held in (
+        ([], []),
+        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]),
+        ([8, 3, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7, 8]),  # together they are few
+        ([8, 1], [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (range(20, 31), [0, 1, 2, 3, 4, 5, 6, 7, 8]),  # too many: a product with the design
+        ([5, 40, 41], [5, 40, 41]),
+        ([], [5, 40, 41]),
+    ):
+        v = np.zeros(160)
+        v[list(used)] = np.arange(1, len(used) + 1)
+        assert_array_equal(seen.image(v), A @ v)
+        assert_array_equal(seen.held[0], held)
+        assert_array_equal(seen.held[1], A[:, held])
 
 
 @pytest.mark.parametrize("rule", ["normalized", "lipschitz"])
@@ -145,7 +187,7 @@ def test_one_over_l_is_taken_from_the_largest_eigenvalue():
         objective, best, _, rng = convex.planted(seed)
         w = best + rng.normal(size=len(best))
         L = np.linalg.eigvalsh(objective.hessian(w))[-1]
-        assert 0.97 * L <= view(objective, 1, w).lipschitz(w) <= 1.02 * L
+        assert 0.97 * L <= lipschitz(objective, w) <= 1.02 * L
     H = spd(rng, 6)
     for problem in (
         rp.Quadratic(H, np.ones(6)),
@@ -209,12 +251,33 @@ def test_a_start_that_is_optimal_comes_back_bit_for_bit():
     assert_array_equal(rp.iht(layer, 2).weight, layer.weight)
 
 
-def test_the_search_goes_along_the_largest_gradients_where_the_support_has_none():
+@pytest.mark.parametrize(
+    "problem",
+    [
+        rp.Quadratic(np.array([4.0, 1.0]), np.array([1.0, 3.0])),
+        rp.LeastSquares(np.diag([2.0, 1.0]), np.array([2.0, 3.0])),
+    ],
+    ids=["quadratic", "least squares"],
+)
+def test_the_search_goes_along_the_largest_gradients_where_the_support_has_none(problem):
     """From (1, 0) with H = diag(4, 1) and the minimum (1, 3): t = 1 is halved, 1/L = 1/4 would stay."""
-    answer = rp.iht(rp.Quadratic(np.array([4.0, 1.0]), np.array([1.0, 3.0])), 1, np.array([1.0, 0.0]))
+    answer = rp.iht(problem, 1, np.array([1.0, 0.0]))
     assert (answer.trace[0].step, answer.trace[0].changed, answer.trace[0].inside) == (0.5, 1, 0.0)
     assert answer.trace[0].level == 3.0
+    assert answer.trace[1].value == 3.125  # at (0, 1.5)
     assert_allclose(answer.weight, [0, 3], rtol=0, atol=1e-8)  # `tol` of the first gradient
+
+
+def test_a_gradient_that_rounding_alone_keeps_from_0_holds_nothing_up():
+    """After one step from 0 the first weight is 1/3, rounded, and its gradient is no exact 0."""
+    problem = rp.Quadratic(np.array([[9.0, 3.0], [3.0, 2.0]]), np.array([0.0, 1.0]))
+    answer = rp.iht(problem, 1, np.zeros(2))
+    assert answer.trace[1].inside <= 1e-15
+    assert_allclose(
+        [point.step for point in answer.trace[:2]], [1 / 9, 1 / 2], rtol=1e-12
+    )  # then along (0, 1)
+    assert_allclose(answer.weight, [0, 1], rtol=0, atol=1e-9)
+    assert rp.iht(problem, 1, np.zeros(2), "lipschitz").mask.tolist() == [True, False]
 
 
 def test_the_lowest_index_goes_first_among_equals():
@@ -307,13 +370,14 @@ def test_units_at_the_edge_of_the_range_change_no_bit(name, dtype, power):
 
 
 def test_a_step_that_is_too_long_is_an_error_once_it_is_out_of_range():
+    """And no warning; of a wide design the products read few columns."""
     problem, _, _ = noisy(14)
     d = problem.design.shape[1]
-    with (
-        np.errstate(over="ignore", invalid="ignore"),
-        pytest.raises(np.linalg.LinAlgError, match="is a step too long"),
-    ):
-        rp.iht(problem, d, step=100 / largest(problem), max_iter=10_000)
+    wide = rp.LeastSquares(np.tile(problem.design, (1, 40)), problem.target)
+    model = rp.Quadratic(problem.hessian(np.zeros(d)), np.zeros(d))
+    for objective, size in ((problem, d), (wide, 40 * d), (model, d)):
+        with pytest.raises(np.linalg.LinAlgError, match="is a step too long"):
+            rp.iht(objective, 2, np.ones(size), step=1e6)
 
 
 def test_a_loss_without_curvature_has_no_minimum():
@@ -352,9 +416,10 @@ PROBLEM = rp.LeastSquares(np.eye(3), np.ones(3))
         (ValueError, r"need keep in \[0, 3\]; got -1", {"keep": -1}),
         (TypeError, "need keep to be an integer", {"keep": 1.0}),
         (ValueError, "need step 'normalized', 'lipschitz' or a number; got 'newton'", {"step": "newton"}),
-        (ValueError, "need step > 0; got 0", {"step": 0}),
-        (ValueError, "need step >= 0", {"step": -1.0}),
-        (TypeError, "need step to be a real number", {"step": None}),
+        (ValueError, "need step > 0 and finite; got 0", {"step": 0}),
+        (ValueError, "need step > 0 and finite; got -1.0", {"step": -1.0}),
+        (TypeError, "need step 'normalized', 'lipschitz' or a number; got None", {"step": None}),
+        (TypeError, "need step 'normalized', 'lipschitz' or a number; got True", {"step": True}),
         (ValueError, "need max_iter >= 0", {"max_iter": -1}),
         (ValueError, "need tol >= 0", {"tol": -1.0}),
         (ValueError, "need step 'lipschitz' with loss_scale", {"loss_scale": "mse-mean"}),

@@ -28,7 +28,10 @@ def test_one_step_is_that_of_the_definition(selection, project):
         assert_array_equal(answer.mask, mask)  # no choice of these is closer than rounding
         slack = 1e4 * EPS * condition(H) * (np.abs(theta).max() + np.abs(weight).max())
         assert_allclose(answer.weight, weight, rtol=0, atol=slack)
-        assert answer.objective == float(rp.Quadratic(H, theta, g).value(answer.weight))
+        step = np.abs(answer.weight - theta)
+        terms = step @ np.abs(H) @ step / 2 + np.abs(g) @ step  # rounded sums of products: Higham, (3.5)
+        value = float(rp.Quadratic(H, theta, g).value(answer.weight))
+        assert_allclose(answer.objective, value, rtol=0, atol=4 * (len(g) + 2) * EPS * terms)
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)

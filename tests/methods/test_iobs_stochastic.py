@@ -111,8 +111,8 @@ def test_what_a_sample_returns_is_checked():
         (ValueError, "need finite numbers in gradient", (g * np.inf, np.eye(3))),
         (ValueError, r"need hessian of shape \(3, 3\) or \(3,\); got \(2, 2\)", (g, np.eye(2))),
         (ValueError, "need hessian to be symmetric", (g, np.tri(3))),
-        (TypeError, "need hessian to be an array", (g, [np.eye(3)])),
-        (TypeError, "need real floating numbers in hessian; got int64", (g, np.eye(3, dtype=int))),
+        (TypeError, "need curvature to be an array", (g, [np.eye(3)])),
+        (TypeError, "need real floating numbers in curvature; got int64", (g, np.eye(3, dtype=int))),
         (
             ValueError,
             r"need blocks of one size.*for 3 weights; got sizes \[1, 2\]",

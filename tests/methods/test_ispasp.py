@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 from refprune import definitions
-from tests.methods.units import certify, importance, matrix_of, whole
+from tests.methods.units import certify, importance, matrix_of, norms, whole
 
 GEOMETRIES = (
     {},
@@ -31,17 +31,18 @@ def residual(hidden, weight, answer):
     return np.linalg.norm((weight - answer.weight) @ hidden)
 
 
+@pytest.mark.parametrize("rank", ["sums", "norms"])
 @pytest.mark.parametrize("absolute", [False, True])
 @given(st.integers(0, 10**6), st.sampled_from(["float32", "float64"]))
-def test_it_is_its_definition(absolute, seed, dtype):
+def test_it_is_its_definition(rank, absolute, seed, dtype):
     """On whole numbers nothing is rounded: equal sets, ties included."""
     rng = np.random.default_rng(seed)
     units, samples, outputs = rng.integers(1, 9, size=3)
     hidden, weight = whole(rng, units, samples), whole(rng, outputs, units)
     given = hidden.astype(dtype), weight.astype(dtype)
     for keep in range(units + 1):
-        answer = rp.ispasp(*given, keep, importance="absolute" if absolute else "signed")
-        kept = definitions.ispasp(hidden, weight, keep, absolute=absolute)
+        answer = rp.ispasp(*given, keep, importance="absolute" if absolute else "signed", rank=rank)
+        kept = definitions.ispasp(hidden, weight, keep, absolute=absolute, norms=rank == "norms")
         assert list(answer.trace[-1].kept) == kept
         assert_array_equal(answer.mask, np.broadcast_to(np.isin(np.arange(units), kept), weight.shape))
         assert_array_equal(answer.weight, np.where(answer.mask, weight, 0))
@@ -52,8 +53,9 @@ def test_it_is_its_definition(absolute, seed, dtype):
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("rank", ["sums", "norms"])
 @pytest.mark.parametrize("absolute", [False, True])
-def test_convolutions_are_the_definition_on_their_matrix(geometry, absolute):
+def test_convolutions_are_the_definition_on_their_matrix(geometry, rank, absolute):
     """A channel is a unit; sums run over images and positions."""
     rng = np.random.default_rng(3)
     images, weight = whole(rng, 3, 6, 4, 5), whole(rng, 2, 6, 2, 3)
@@ -61,10 +63,10 @@ def test_convolutions_are_the_definition_on_their_matrix(geometry, absolute):
     A = matrix_of([layer], {"0.weight": weight}, (6, 4, 5))
     labels = np.repeat(np.arange(6), 20)
     for keep in range(7):
-        answer = rp.ispasp(images, weight, keep, importance="absolute" if absolute else "signed", **geometry)
-        flat = images.reshape(3, -1).T
+        name, flat = "absolute" if absolute else "signed", images.reshape(3, -1).T
+        answer = rp.ispasp(images, weight, keep, importance=name, rank=rank, **geometry)
         assert list(answer.trace[-1].kept) == definitions.ispasp(
-            flat, A, keep, units=labels, absolute=absolute
+            flat, A, keep, units=labels, absolute=absolute, norms=rank == "norms"
         )
         kept = np.isin(np.arange(6), answer.trace[-1].kept)
         assert_array_equal(answer.mask, np.broadcast_to(kept[:, None, None], weight.shape))
@@ -74,12 +76,13 @@ def test_convolutions_are_the_definition_on_their_matrix(geometry, absolute):
         assert refit.objective <= problem.objective(np.where(refit.mask, weight, 0)) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("rank", ["sums", "norms"])
 @pytest.mark.parametrize("name", ["signed", "absolute"])
 @given(st.integers(0, 10**6), st.integers(0, 12))
-def test_every_iteration_holds_by_autodiff(name, seed, keep):
+def test_every_iteration_holds_by_autodiff(rank, name, seed, keep):
     hidden, weight = units_problem(np.random.default_rng(seed))
-    answer = rp.ispasp(hidden, weight, keep, importance=name)
-    certify(lambda h: h @ weight.T, hidden.T, np.arange(12), keep, answer.trace, name == "absolute")
+    answer = rp.ispasp(hidden, weight, keep, importance=name, rank=rank)
+    certify(lambda h: h @ weight.T, hidden.T, np.arange(12), keep, answer.trace, name == "absolute", rank)
 
 
 def test_importance_by_autodiff_is_the_closed_form():
@@ -104,6 +107,43 @@ def test_the_residual_is_bounded_by_what_was_pruned(seed, keep):
     assert residual(hidden, weight, answer) <= bound * (1 + 1e-12)
     value = residual(hidden, weight, answer) ** 2 / 2 / hidden.shape[1]
     assert_allclose(answer.objective, value, rtol=1e-12, atol=1e-30)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 12))
+def test_the_residual_is_bounded_by_the_norms_of_what_was_pruned(seed, keep):
+    """The triangle inequality. From half of the units on no other choice has a smaller bound."""
+    hidden, weight = units_problem(np.random.default_rng(seed))
+    answer = rp.ispasp(hidden, weight, keep, rank="norms")
+    size = np.linalg.norm(hidden, axis=1) * np.linalg.norm(weight, axis=0)
+    bound = size[~answer.mask[0]].sum()
+    assert residual(hidden, weight, answer) <= bound * (1 + 1e-12)
+    assert_allclose(answer.trace[-1].size, size[answer.mask[0]].sum(), rtol=1e-12)
+    if keep >= 6:
+        assert bound <= np.sort(size)[: 12 - keep].sum() * (1 + 1e-12)
+
+
+@given(st.integers(0, 10**6), st.integers(6, 12))
+def test_norms_of_half_of_the_units_or_more_are_obd(seed, keep):
+    """Half the square of a norm, by sample, is OBD's saliency of a column. Whole numbers, 8 samples: ties are ties."""
+    rng = np.random.default_rng(seed)
+    hidden, weight = whole(rng, 12, 8, most=3), whole(rng, 4, 12, most=3)
+    columns = rp.obd(rp.LayerProblem.from_inputs(weight, hidden.T), rp.Groups(keep=keep, axis=1))
+    answer = rp.ispasp(hidden, weight, keep, rank="norms")
+    assert_array_equal(answer.mask, columns.mask)
+    assert_allclose(answer.objective, columns.objective, rtol=1e-13, atol=1e-13)
+
+
+def test_norms_of_units_with_several_columns():
+    """What a channel gives is no product of two norms: two kernel entries that see equal numbers may cancel."""
+    images, kernel = np.ones((1, 2, 1, 3)), np.array([[[[3.0, -3.0]], [[1.0, 0.5]]]])
+    answer = rp.ispasp(images, kernel, 1, rank="norms")
+    assert list(answer.trace[-1].kept) == [1]
+    assert_allclose(answer.trace[-1].size, 1.5 * 2**0.5, rtol=1e-15)  # two positions
+    labels = np.array([0, 1])
+    convolved = norms(
+        lambda x: x[..., :2] * kernel[0, :, :, :1] + x[..., 1:] * kernel[0, :, :, 1:], images, labels
+    )
+    assert_allclose(convolved, [0, answer.trace[-1].size], rtol=1e-15)
 
 
 def decaying(rng, units, p, samples=64, outputs=20):
@@ -159,18 +199,20 @@ def test_sums_never_fall_and_stopping_changes_nothing(seed, keep):
     assert len(rp.ispasp(hidden, weight, keep, iterations=1).trace) == 1
 
 
+@pytest.mark.parametrize("rank", ["sums", "norms"])
 @pytest.mark.parametrize("name", ["signed", "absolute"])
-def test_permuted_and_scaled(name):
+def test_permuted_and_scaled(name, rank):
     """Whole numbers far apart: no rounding and no ties. Powers of two whose squares are out of range change nothing."""
     rng = np.random.default_rng(5)
     hidden, weight = whole(rng, 12, 7, most=5000), whole(rng, 4, 12, most=5000)
     for keep in range(13):
-        mask = rp.ispasp(hidden, weight, keep, importance=name).mask
+        mask = rp.ispasp(hidden, weight, keep, importance=name, rank=rank).mask
         order = rng.permutation(12)
-        moved = rp.ispasp(hidden[order][:, ::-1], weight[::-1, order], keep, importance=name)
+        moved = rp.ispasp(hidden[order][:, ::-1], weight[::-1, order], keep, importance=name, rank=rank)
         assert_array_equal(moved.mask, mask[:, order])
-        for a, b in ((600, 0), (-600, 0), (0, 300), (-600, 300)):
-            scaled = rp.ispasp(hidden * 2.0**b, weight * 2.0**a, keep, importance=name)
+        powers = ((600, 0), (-600, 0), (0, 300), (0, 600), (0, -600), (-600, 600), (600, 600), (-600, -600))
+        for a, b in powers:
+            scaled = rp.ispasp(hidden * 2.0**b, weight * 2.0**a, keep, name, rank=rank)
             assert_array_equal(scaled.mask, mask)
     answer = rp.ispasp(hidden, weight, 6)
     for a, b in ((-600, 600), (600, -600)):
@@ -181,23 +223,28 @@ def test_samples_may_be_repeated():
     """Sums against means: with every sample three times nothing changes."""
     hidden, weight = units_problem(np.random.default_rng(6))
     for keep in range(13):
-        answer = rp.ispasp(hidden, weight, keep)
-        thrice = rp.ispasp(np.tile(hidden, 3), weight, keep)
-        assert_array_equal(thrice.mask, answer.mask)
-        assert_allclose(thrice.objective, answer.objective, rtol=1e-13, atol=1e-30)
+        for rank in ("sums", "norms"):
+            answer = rp.ispasp(hidden, weight, keep, rank=rank)
+            thrice = rp.ispasp(np.tile(hidden, 3), weight, keep, rank=rank)
+            assert_array_equal(thrice.mask, answer.mask)
+            assert_allclose(thrice.objective, answer.objective, rtol=1e-13, atol=1e-30)
 
 
+@pytest.mark.parametrize("rank", ["sums", "norms"])
 @pytest.mark.parametrize("name", ["signed", "absolute"])
-def test_parts_of_the_samples_change_nothing(name, monkeypatch):
+def test_parts_of_the_samples_change_nothing(name, rank, monkeypatch):
     """Whole numbers, in parts of 1, of 4 and of 50 samples; the last part is a smaller one."""
     rng = np.random.default_rng(12)
     hidden, weight = whole(rng, 9, 50), whole(rng, 3, 9)
     images, kernels = whole(rng, 7, 4, 3, 3), whole(rng, 2, 4, 2, 2)
-    answers = [rp.ispasp(hidden, weight, 3, name), rp.ispasp(images, kernels, 2, name)]
+
+    def answer():
+        return [rp.ispasp(hidden, weight, 3, name, rank=rank), rp.ispasp(images, kernels, 2, name, rank=rank)]
+
+    answers = answer()
     for most in (1, 4 * 36):
         monkeypatch.setattr("refprune.methods.unit_selection.NUMBERS", most)
-        found = [rp.ispasp(hidden, weight, 3, name), rp.ispasp(images, kernels, 2, name)]
-        for a, b in zip(answers, found, strict=True):
+        for a, b in zip(answers, answer(), strict=True):
             assert_array_equal(a.mask, b.mask)
             assert a.objective == b.objective
 
@@ -215,13 +262,16 @@ def test_all_and_none():
         assert_allclose(none.objective, np.sum((weight @ hidden) ** 2) / 2 / 7, rtol=1e-12)
 
 
-def test_half_of_the_units_or_more_are_chosen_by_sums_alone():
+def test_half_of_the_units_or_more_are_chosen_by_their_sizes_alone():
     hidden, weight = units_problem(np.random.default_rng(8))
     for keep in range(6, 13):
         answer = rp.ispasp(hidden, weight, keep)
         assert_array_equal(
             answer.trace[0].kept, np.sort(np.argsort(hidden.sum(axis=1), kind="stable")[-keep:])
         )
+        size = np.linalg.norm(hidden, axis=1) * np.linalg.norm(weight, axis=0)
+        answer = rp.ispasp(hidden, weight, keep, rank="norms")
+        assert_array_equal(answer.trace[0].kept, np.sort(np.argsort(size, kind="stable")[-keep:]))
 
 
 @given(st.integers(0, 10**6), st.integers(0, 8))
@@ -272,7 +322,8 @@ def test_dtypes_aliases_and_inputs(dtype):
         array.setflags(write=False)
     for keep in (4, 12):
         for refit in (False, True):
-            answer = rp.ispasp(hidden, weight, keep, refit=refit, damp=0.5 if refit else 0.0)
+            rank = "norms" if refit else "sums"
+            answer = rp.ispasp(hidden, weight, keep, refit=refit, rank=rank, damp=0.5 if refit else 0.0)
             assert answer.weight.dtype == dtype
             assert answer.mask.dtype == bool
             assert type(answer.objective) is float
@@ -285,7 +336,8 @@ def test_many_float32_samples_are_summed_in_float64():
     """Two units whose sums differ by one part in 2^26: float32 cannot tell them apart, float64 can."""
     hidden = np.ones((2, 2**12), dtype="float32") * 2**14
     hidden[0, -1] += 1
-    assert list(rp.ispasp(hidden, np.ones((1, 2), dtype="float32"), 1).trace[-1].kept) == [0]
+    for rank in ("sums", "norms"):
+        assert list(rp.ispasp(hidden, np.ones((1, 2), dtype="float32"), 1, rank=rank).trace[-1].kept) == [0]
 
 
 H, W = units_problem(np.random.default_rng(11))
@@ -305,6 +357,7 @@ H, W = units_problem(np.random.default_rng(11))
         (lambda: rp.ispasp(H * np.nan, W, 3), ValueError, "need finite numbers in hidden"),
         (lambda: rp.ispasp(H, W.astype(int), 3), TypeError, "need real floating numbers in weight"),
         (lambda: rp.ispasp(H, W, 3, importance="norm"), ValueError, "need importance to be signed or absolute"),
+        (lambda: rp.ispasp(H, W, 3, rank="l2"), ValueError, "need rank to be sums or norms; got 'l2'"),
         (lambda: rp.ispasp(H, W, 3, refit=1), TypeError, "need refit to be True or False; got 1"),
         (lambda: rp.ispasp(H, W, 3, stop=None), TypeError, "need stop to be True or False; got None"),
         (lambda: rp.ispasp(H, W, 3, iterations=0), ValueError, "need iterations >= 1; got 0"),

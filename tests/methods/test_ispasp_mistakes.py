@@ -18,11 +18,25 @@ def problem(seed):
     return np.maximum(rng.normal(size=(UNITS, 30)) + 0.25, 0) * scale, rng.normal(size=(5, UNITS))
 
 
-def search(wrong=""):
-    """The algorithm on V itself, with one step done otherwise."""
+def sizes(H, W, rank):
+    """The sums of H, or the norms of what the units give, or something in their place."""
+    loud, heard = np.linalg.norm(H, axis=1), np.linalg.norm(W, axis=0)
+    return {
+        "norms": loud * heard,
+        "norms of H": loud,
+        "norms of W": heard,
+        "sums times norms of W": H.sum(axis=1) * heard,
+        "norms of what changes": np.linalg.norm(H - H.mean(axis=1, keepdims=True), axis=1) * heard,
+        "norms of the sums": abs(W * H.sum(axis=1)).sum(axis=0),
+        "norms, one after the other": loud + heard,
+    }.get(rank, H.sum(axis=1))
+
+
+def search(wrong="", rank="sums", told=None):
+    """The algorithm on V itself, with one step done otherwise; the trace tells the sizes of `told`, or of `rank`."""
 
     def run(H, W):
-        U, sums, S, trace = W @ H, H.sum(axis=1), [], []
+        U, sums, S, trace = W @ H, sizes(H, W, rank), [], []
         V = U
         for _ in range(20):
             D = W.T @ V
@@ -43,7 +57,8 @@ def search(wrong=""):
                 found = sorted(found, key=lambda u: -sums[u])
             if wrong == "one unit short":
                 found = found[1:]
-            trace.append(Selection(np.array(found), float(sums[found].sum())))
+            size = sizes(H, W, told or rank)
+            trace.append(Selection(np.array(found), float(size[found].sum())))
             V = U - W[:, found] @ H[found]
             if wrong == "V stays":
                 V = U
@@ -55,14 +70,14 @@ def search(wrong=""):
     return run
 
 
-def judge(run):
+def judge(run, rank="sums"):
     for seed in range(20):
         H, W = problem(seed)
         trace = run(H, W)
-        certify(lambda h, W=W: h @ W.T, H.T, LABELS, KEEP, trace)
+        certify(lambda h, W=W: h @ W.T, H.T, LABELS, KEEP, trace, rank=rank)
 
 
-CANDIDATE, LEFT = "keeps a unit that was no candidate", "leaves out a candidate that emits more"
+CANDIDATE, LEFT = "keeps a unit that was no candidate", "leaves out a candidate that is larger"
 MISTAKES = {
     "absolute for signed": CANDIDATE,
     "gradient by the weight": CANDIDATE,
@@ -85,9 +100,25 @@ def test_a_mistake_is_killed(wrong):
         judge(search(wrong))
 
 
+@pytest.mark.parametrize("wrong", [
+    "norms of H", "norms of W", "sums times norms of W", "norms of what changes", "norms of the sums",
+    "norms, one after the other", "sums",
+])  # fmt: skip
+def test_a_wrong_size_is_killed(wrong):
+    with pytest.raises(AssertionError, match=rf"iteration \d+: {LEFT}"):
+        judge(search(rank=wrong, told="norms"), "norms")
+
+
+def test_a_wrong_sum_is_killed():
+    with pytest.raises(AssertionError, match="iteration 0: another sum"):
+        judge(search(rank="norms", told="sums"), "norms")
+
+
 def test_the_right_ones_pass():
     judge(search())
+    judge(search(rank="norms"), "norms")
     judge(lambda H, W: rp.ispasp(H, W, KEEP).trace)
+    judge(lambda H, W: rp.ispasp(H, W, KEEP, rank="norms").trace, "norms")
 
 
 def test_units_of_channels_are_summed_over_positions():

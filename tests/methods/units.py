@@ -43,10 +43,20 @@ def by_unit(x, units):
     return np.array([sums[units == unit].sum() for unit in range(units[-1] + 1)])
 
 
-def certify(linear, hidden, units, keep, trace, absolute=False):
-    """Every iteration follows from the one before, up to rounding: candidates by importance, the choice by sums."""
-    sums, count, S = by_unit(hidden, units), int(units[-1]) + 1, np.array([], dtype=int)
-    slack = 1e-12 * by_unit(abs(hidden), units).max()  # n eps of sums of at most 1000 numbers, and a factor
+def norms(linear, hidden, units):
+    """The norm of what each unit gives to the outputs, the others silent."""
+    shape, found = (1, -1, *(1 for _ in hidden.shape[2:])), []
+    for unit in range(units[-1] + 1):
+        found.append(np.linalg.norm(linear(np.where((units == unit).reshape(shape), hidden, 0))))
+    return np.array(found)
+
+
+def certify(linear, hidden, units, keep, trace, absolute=False, rank="sums"):
+    """Every iteration follows from the one before, up to rounding: candidates by importance, the choice by size."""
+    sizes = by_unit(hidden, units) if rank == "sums" else norms(linear, hidden, units)
+    count, S = int(units[-1]) + 1, np.array([], dtype=int)
+    # n eps of sums of at most 1000 numbers, and a factor; of squares half of it is left under the root
+    slack = 1e-12 * (by_unit(abs(hidden), units) if rank == "sums" else sizes).max()
     for t, step in enumerate(trace):
         assert list(step.kept) == sorted(set(step.kept)), f"iteration {t}: the units are not ascending"
         assert len(step.kept) == keep, f"iteration {t}: keeps {len(step.kept)} units, not {keep}"
@@ -58,7 +68,7 @@ def certify(linear, hidden, units, keep, trace, absolute=False):
         assert np.isin(step.kept, maybe).all(), f"iteration {t}: keeps a unit that was no candidate"
         left = np.setdiff1d(surely, step.kept).astype(int)
         if keep and len(left):
-            worst = f"iteration {t}: leaves out a candidate that emits more than one it keeps"
-            assert sums[left].max() <= sums[step.kept].min() + slack, worst
-        assert abs(step.size - sums[step.kept].sum()) <= keep * slack, f"iteration {t}: another sum"
+            worst = f"iteration {t}: leaves out a candidate that is larger than one it keeps"
+            assert sizes[left].max() <= sizes[step.kept].min() + slack, worst
+        assert abs(step.size - sizes[step.kept].sum()) <= keep * slack, f"iteration {t}: another sum"
         S = np.asarray(step.kept)

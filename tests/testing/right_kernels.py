@@ -12,7 +12,10 @@ from itertools import islice
 from math import prod
 
 from right_networks import Networks
+from right_recovery import Recovery
+from right_steps import Steps
 from right_sweeps import Sweeps
+from right_units import Units
 
 
 def count_of(sparsity, total):
@@ -21,7 +24,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps):
+class Kernels(Networks, Sweeps, Steps, Units, Recovery):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed
@@ -265,7 +268,8 @@ class Kernels(Networks, Sweeps):
         return self.xp.asarray(array, copy=True)
 
 
-PATHS = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "sparsegpt", "sparsegpt-nm")
+PATHS = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "sparsegpt", "sparsegpt-nm",
+         "iobs-step", "iobs")  # fmt: skip
 
 
 @dataclass(frozen=True)

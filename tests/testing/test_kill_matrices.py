@@ -12,9 +12,8 @@ NAMES = tuple(testing.contracts)
 RECORDED = json.loads((Path(__file__).parents[2] / "docs" / "contracts" / "kill_matrix.json").read_text())
 # Fewer cases where an answer takes long.
 SLOW = ("obs", "exact", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
-FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(
-    ("sparsegpt", "sparsegpt-nm", "alps"), 60
-)
+HEAVY = ("sparsegpt", "sparsegpt-nm", "alps", "ispasp", "iht", "cosamp", "cosamp-step", "iobs-step", "iobs")
+FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(HEAVY, 60) | {"htp": 100}
 
 
 @cache
