@@ -7,7 +7,7 @@ imports `refprune.methods`.
 import numpy as np
 
 import refprune as rp
-from refprune.curvature import conjugate_gradient
+from refprune import curvature
 
 NAME = "refprune"
 VERSION = rp.__version__
@@ -19,6 +19,7 @@ CLAIMS = {
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
         "alps", "iht", "htp", "cosamp", "iht-step", "cosamp-step", "iobs-step", "iobs", "ispasp", "cg",
+        "fisher-inverse", "woodfisher",
         "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     )
 }  # fmt: skip
@@ -171,9 +172,19 @@ def iobs(design, target, keep, start):
     return rp.iobs(rp.LeastSquares(design, target), keep, start).weight
 
 
+def fisher_inverse(gradients, damp):
+    """`curvature.fisher_inverse`."""
+    return curvature.fisher_inverse(gradients, damp)
+
+
+def woodfisher(weight, gradients, sparsity, damp):
+    """`rp.woodfisher`, one budget and the joint update."""
+    return rp.woodfisher(weight, gradients, rp.Unstructured(sparsity), damp)
+
+
 def cg(matvec, b, rtol):
     """`rp.conjugate_gradient`; an error where it gives up above what rounding explains."""
-    answer = conjugate_gradient(matvec, b, rtol=rtol, max_iter=5 * b.shape[0])
+    answer = curvature.conjugate_gradient(matvec, b, rtol=rtol, max_iter=5 * b.shape[0])
     if answer.reason in ("negative_curvature", "max_iter"):
         raise np.linalg.LinAlgError(f"need a positive definite matrix; got {answer.reason}")
     return answer.solution

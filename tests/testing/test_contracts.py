@@ -15,7 +15,7 @@ ISSUED = {
     "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
     "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
     "alps", "ispasp", "iht", "htp", "cosamp", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
-    "iht-step", "cosamp-step", "iobs-step", "iobs",
+    "iht-step", "cosamp-step", "iobs-step", "iobs", "fisher-inverse", "woodfisher",
 }  # fmt: skip
 
 

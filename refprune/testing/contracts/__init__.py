@@ -8,6 +8,7 @@ from . import (
     exact_obs,
     exact_obs_blocks,
     exact_obs_nm,
+    fisher_inverse,
     gram,
     gram_conv,
     iht_step,
@@ -22,6 +23,7 @@ from . import (
     recovery,
     sparsegpt,
     sparsegpt_nm,
+    woodfisher,
 )
 
 _ALL = (
@@ -48,6 +50,8 @@ _ALL = (
     iobs_step.CONTRACT,
     iobs.CONTRACT,
     ispasp.CONTRACT,
+    fisher_inverse.CONTRACT,
+    woodfisher.CONTRACT,
     *networks.CONTRACTS,
 )
 
