@@ -7,7 +7,7 @@ imports `refprune.methods`.
 import numpy as np
 
 import refprune as rp
-from refprune import curvature
+from refprune.curvature import conjugate_gradient
 
 NAME = "refprune"
 VERSION = rp.__version__
@@ -173,8 +173,8 @@ def iobs(design, target, keep, start):
 
 
 def fisher_inverse(gradients, damp):
-    """`curvature.fisher_inverse`."""
-    return curvature.fisher_inverse(gradients, damp)
+    """`rp.fisher_inverse`, the whole matrix."""
+    return rp.fisher_inverse(gradients, damp)
 
 
 def woodfisher(weight, gradients, sparsity, damp):
@@ -184,7 +184,7 @@ def woodfisher(weight, gradients, sparsity, damp):
 
 def cg(matvec, b, rtol):
     """`rp.conjugate_gradient`; an error where it gives up above what rounding explains."""
-    answer = curvature.conjugate_gradient(matvec, b, rtol=rtol, max_iter=5 * b.shape[0])
+    answer = conjugate_gradient(matvec, b, rtol=rtol, max_iter=5 * b.shape[0])
     if answer.reason in ("negative_curvature", "max_iter"):
         raise np.linalg.LinAlgError(f"need a positive definite matrix; got {answer.reason}")
     return answer.solution

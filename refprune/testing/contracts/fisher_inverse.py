@@ -35,9 +35,9 @@ class InverseView(View):
 
     def allowed(self, dtype):
         """How far rounding may move an entry, (d, d), of an answer of this dtype."""
-        roots, numbers = self.fisher.roots, np.finfo(dtype)
+        numbers = np.finfo(dtype)
         stored = PRODUCT * max(self.store_eps, float(numbers.eps)) * np.abs(self.fisher.inverse)
-        return SOLVE * self.eps * self.fisher.kappa * np.outer(roots, roots) + stored + float(numbers.tiny)
+        return self.fisher.rounding(self.eps, SOLVE) + stored + float(numbers.tiny)
 
     def same(self, a, b, factor):
         """Whether two answers are equal to `factor` bounds."""
@@ -161,8 +161,10 @@ CONTRACT = Contract(
         "the rows of `gradients` are those of single samples, each of its own loss",
         "`damp` is absolute; with 0 and fewer gradients than weights there is no inverse, and an error is right",
     ),
-    tolerance="`64 eps kappa sqrt(C_ii C_jj)` for entry (i, j) of the inverse C, with kappa = |F| / damp: it holds for "
-    "the recursion, for Woodbury's identity and for an inverse of F as a whole",
+    tolerance="`eps kappa (64 a_i a_j + 4 (a_i b_j + b_i a_j))` for entry (i, j) of C = F^-1, with "
+    "kappa = |F| / damp, a_i = sqrt(C_ii), b_i = sqrt(F_ii) / damp: it holds for the recursion, for Woodbury's "
+    "identity, also by the inverse of its small matrix, and for an inverse of F as a whole; kappa goes up to "
+    "`min(1e8, 1e-4 / eps)`",
     ties="none",
     reference=_reference,
     checks=(

@@ -1,13 +1,16 @@
 """What the contracts of the empirical Fisher matrix share: F and its inverse in float64, its rounding, the cases.
 
-With ``kappa = |F| / damp`` every way to ``C = F^-1`` errs in entry (i, j) by at most ``c eps kappa sqrt(C_ii C_jj)``:
+With ``kappa = |F| / damp``, ``a_i = sqrt(C_ii)`` and ``b_i = sqrt(F_ii) / damp``, which is at least a_i, every common
+way to ``C = F^-1`` errs in entry (i, j) by at most ``eps kappa (c a_i a_j + 4 (a_i b_j + b_i a_j))``:
 
 - an inverse of F as a whole has a backward error of eps |F| (Higham, theorem 10.4), so it errs by
   ``eps |F| |C e_i| |C e_j|``, and ``|C e_i|^2 <= C_ii / damp``;
 - the recursion from ``I / damp`` rounds ``C_k`` by ``eps / damp``; a change E of ``C_k`` ends as ``(C F_k) E (F_k C)``,
   and ``|F_k C e_i|^2 <= |F| C_ii``;
 - Woodbury's identity solves with ``A = G G^T + damp N I``, and ``A^-1 G e_i = G C e_i / N``; the last difference rounds
-  by ``eps / damp``, which is below ``eps kappa C_ii`` since ``C_ii >= 1 / |F|``.
+  by ``eps / damp``, which is below ``eps kappa C_ii`` since ``C_ii >= 1 / |F|``;
+- where A is inverted first and then multiplied by G, the second term is needed: each column of an inverse has its own
+  backward error E_k, and ``A^-1 E_k A^-1 e_k`` meets G e_j only afterwards.
 """
 
 from functools import cached_property
@@ -16,7 +19,7 @@ from numbers import Real
 import numpy as np
 
 from .. import make
-from ..bounds import condition_limit
+from ..bounds import PRODUCT, condition_limit
 
 SPOILED = ("NaN", "Inf", "Empty", "WrongShape", "WrongCount")
 
@@ -40,8 +43,12 @@ class Fisher:
     @property
     def kappa(self):
         """``|F| / damp``; without damping the condition of F."""
-        least = self.damp if self.damp else float(self.values.min())
-        return self.size / least if least > 0 else float("inf")
+        return self.size / self.least if self.least > 0 else float("inf")
+
+    @property
+    def least(self):
+        """damp; without it the least eigenvalue."""
+        return self.damp if self.damp else float(self.values.min())
 
     @cached_property
     def inverse(self):
@@ -52,6 +59,11 @@ class Fisher:
     def roots(self):
         """``sqrt(C_ii)``."""
         return np.sqrt(np.diagonal(self.inverse))
+
+    def rounding(self, eps, c):
+        """How far rounding may move the entries of C, (d, d)."""
+        wide = np.outer(self.roots, np.sqrt(np.diagonal(self.matrix)) / self.least)
+        return eps * self.kappa * (c * np.outer(self.roots, self.roots) + PRODUCT * (wide + wide.T))
 
 
 def need_fisher(view):
