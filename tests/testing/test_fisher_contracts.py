@@ -437,3 +437,18 @@ def test_a_failing_case_is_shrunk_to_a_few_numbers():
         lambda gradients, damp: 1.5 * reference.fisher_inverse(gradients, damp), "fisher-inverse", shrink=True
     )
     assert report.smallest["gradients"].size <= 4
+
+
+def test_woodbury_by_an_explicit_inverse_passes_up_to_the_limit_of_conditions():
+    """It errs by more than 64 eps kappa sqrt(C_ii C_jj), and is a common way."""
+    tried, beyond = 0, 0.0
+    for _, problem, view in cases("fisher-inverse", numbers=630, flags=["IllConditioned"]):
+        G, damp = problem["gradients"] / np.sqrt(len(problem["gradients"])), problem["damp"]
+        small = np.linalg.inv(G @ G.T + damp * np.eye(len(G)))
+        answer = (np.eye(G.shape[1]) - G.T @ small @ G) / damp
+        assert testing.verify("fisher-inverse", problem, answer).outcome == "pass"
+        narrow = 64 * view.eps * view.fisher.kappa * np.outer(view.fisher.roots, view.fisher.roots)
+        beyond = max(beyond, (np.abs(answer - view.fisher.inverse) / narrow).max())
+        tried += 1
+    assert tried >= 20
+    assert beyond > 1
