@@ -16,6 +16,7 @@ from right_networks import Networks
 from right_recovery import Recovery
 from right_steps import Steps
 from right_sweeps import Sweeps
+from right_tails import Tails
 from right_units import Units
 
 
@@ -25,7 +26,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps, Steps, Units, Recovery, Fishers):
+class Kernels(Networks, Sweeps, Steps, Units, Recovery, Fishers, Tails):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed

@@ -14,7 +14,7 @@ RECORDED = json.loads((Path(__file__).parents[2] / "docs" / "contracts" / "kill_
 SLOW = ("obs", "exact", "fisher", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
 HEAVY = ("sparsegpt", "sparsegpt-nm", "alps", "ispasp", "iht", "cosamp", "cosamp-step", "iobs-step", "iobs",
          "woodfisher")  # fmt: skip
-FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(HEAVY, 60) | {"htp": 100}
+FEW = {name: 80 for name in NAMES if name.startswith(SLOW)} | dict.fromkeys(HEAVY, 60) | {"htp": 100, "newton-cg": 100}
 
 
 @cache

@@ -17,6 +17,7 @@ from . import (
     ispasp,
     masks,
     networks,
+    newton_cg,
     obs,
     one_shot,
     optimal_weights,
@@ -53,6 +54,7 @@ _ALL = (
     fisher_inverse.CONTRACT,
     woodfisher.CONTRACT,
     *networks.CONTRACTS,
+    newton_cg.CONTRACT,
 )
 
 contracts = {contract.name: contract for contract in _ALL}
