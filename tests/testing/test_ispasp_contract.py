@@ -312,6 +312,12 @@ def test_another_tie_break_is_no_mistake():
 # ---------------------------------------------------------------- cases
 
 
+def heaviest(hidden, weight):
+    """How much of all that the units give to the outputs comes from one of them."""
+    given = np.linalg.norm(hidden, axis=1) * np.linalg.norm(weight, axis=0)
+    return given.max() / given.sum()
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 def test_flags_are_what_they_say(dtype):
     seen = set()
@@ -402,3 +408,51 @@ def test_transformed_calls_are_what_they_say():
     assert {made.another_keep(CONTRACT, layer, rng)["keep"] for _ in range(200)} == set(range(10))
     assert made.samples(CONTRACT, call(5, samples=1), rng) is None
     assert np.array_equal(hidden, call(5)["hidden"])  # nothing was written to
+
+
+def ends_early(hidden, weight, keep):
+    """A search that ends when the residual is 1 % of U."""
+    for iterations in range(1, 21):
+        kept = definitions.ispasp(hidden, weight, keep, iterations)
+        rest = np.setdiff1d(np.arange(len(hidden)), kept)
+        if np.linalg.norm(weight[:, rest] @ hidden[rest]) < 1e-2 * np.linalg.norm(weight @ hidden):
+            break
+    return kept
+
+
+def in_singles(hidden, weight, keep):
+    """A search that compares importances of float32."""
+    sums, S = hidden.sum(axis=1), np.zeros(0, int)
+    for _ in range(20):
+        rest = np.setdiff1d(np.arange(len(hidden)), S)
+        V = weight[:, rest] @ hidden[rest]
+        y = (weight.astype(np.float32).T @ V.astype(np.float32)).sum(axis=1)
+        union = np.union1d(np.argsort(-y, kind="stable")[: 2 * keep], S).astype(int)
+        S = np.sort(union[np.argsort(-sums[union], kind="stable")[:keep]])
+    return S
+
+
+@pytest.mark.parametrize(("flag", "wrong"), [("HeavyUnit", ends_early), ("NearTie", in_singles)])
+def test_a_search_that_is_wrong_for_few_layers_fails(flag, wrong):
+    number = next(n for n in range(99) if make_case(CONTRACT, n, 0, "float64", {}).flags == (flag,))
+    layers = [make_case(CONTRACT, number, seed, "float64", {}).problem for seed in range(30)]
+    found = [testing.verify("ispasp", layer, wrong(**layer)).outcome for layer in layers]
+    assert "fail" in found
+    right = [testing.verify("ispasp", layer, definitions.ispasp(**layer)).outcome for layer in layers]
+    assert set(right) == {"pass"}
+
+
+def test_names_do_not_say_more_than_was_seen():
+    """Of indices that fall only their order is known; the best set of the search is not its end."""
+    report = testing.run(
+        lambda *layer: definitions.ispasp(*layer)[::-1], "ispasp", examples=40, isolate=False, shrink=False
+    )
+    assert report.looks_like == ["not-sorted"]
+
+    def best(hidden, weight, keep):
+        sets = [definitions.ispasp(hidden, weight, keep, iterations) for iterations in range(1, 21)]
+        rest = [np.setdiff1d(np.arange(len(hidden)), kept) for kept in sets]
+        return sets[int(np.argmin([np.linalg.norm(weight[:, out] @ hidden[out]) for out in rest]))]
+
+    report = testing.run(best, "ispasp", examples=60, isolate=False, shrink=False)
+    assert report.looks_like == ["smallest-residual"]

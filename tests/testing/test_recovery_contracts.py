@@ -77,6 +77,34 @@ def test_the_isometry_constant_is_that_of_an_enumeration():
     assert view.isometry[0] <= delta + 1e-12 <= view.isometry[0] + 0.01
 
 
+def test_starts_are_fixed_points_of_the_steps_they_say():
+    """Above 4 L the start must be left, and standing there is told; below 1 / L only longer steps leave it."""
+    left = stays = 0
+    for name in ("iht", "htp"):
+        for problem in cases(name, "StepLength"):
+            view = testing.contracts[name].view(problem, {})
+            w = view.cut_first()
+            kept = w != 0
+            gradient = np.abs(view.gradient(w))
+            assert gradient[kept].max() <= 1e-9 * view.lipschitz**0.5 * view.length(w)
+            times = gradient[~kept].max() / (view.lipschitz * np.abs(w[kept]).min())
+            assert 4.19 < times < 20.1 or 0.09 < times < 0.96
+            verdict = testing.verify(name, problem, w)
+            assert verdict.outcome == ("fail" if times > 4 else "pass")
+            assert times < 4 or failed(verdict)[0] == "settled"
+            left, stays = left + (times > 4), stays + (times < 1)
+    assert left >= 3
+    assert stays >= 3
+
+
+def test_coherent_columns_have_far_smaller_curvature_on_few_of_them():
+    shares = []
+    for problem in cases("iht", "Coherent"):
+        part = problem["design"][:, : max(1, problem["keep"])]
+        shares.append((np.linalg.norm(part, 2) / np.linalg.norm(problem["design"], 2)) ** 2)
+    assert max(shares) < 0.75  # of that of all columns
+
+
 def test_flags_hold_what_they_say():
     for problem in cases("iht", "Tie"):
         gram = problem["design"].T @ problem["design"]

@@ -16,6 +16,11 @@ from . import recovery_build as build
 from . import step_parts as parts
 from .recovery_rules import OBJECTIVE
 
+FLAGS = ("IllConditioned", *build.FLAGS)
+SHAPES = (
+    (24, 12), (1, 5), (8, 1), (12, 6), (21, 8), (43, 16), (16, 16), (16, 32), (25, 40), (33, 48), (40, 80), (24, 24),
+)  # fmt: skip
+PLANTED = ("PlantedSupport", "EqualMagnitudes")
 LIMIT = 100  # sets of columns that are tried where gradients tie
 SHARE = 6  # in wide designs: then the merged set has at most half as many columns as samples
 
@@ -137,13 +142,57 @@ def _by_its_set(check):
     return judge
 
 
+def suits(flag, shape):
+    """Whether a flag makes sense on (samples, columns)."""
+    return build.tall(shape) and shape[1] > 4 if flag == "IllConditioned" else build.suits(flag, shape)
+
+
 def _build(flag, shape, rng, dtype):
     """A problem of the family; the weight is its start, cut to `keep`."""
-    problem = build.problem(flag, shape, rng, dtype, SHARE)
-    weight = np.array(problem.pop("start"))
+    ill = flag == "IllConditioned"
+    problem = build.problem("Noise" if ill else flag, shape, rng, dtype, rng.choice([SHARE, 4]))
+    A, y, keep, weight = (np.array(value, dtype=np.result_type(value)) for value in problem.values())
+    keep = int(keep)
+    if ill:
+        A, y = _ill_conditioned(rng, A.astype(float), y.astype(float), float(np.finfo(dtype).eps))
+    elif flag == "Tie" and rng.random() < 0.6:
+        A, y, keep = _equal_gradients(rng, shape)
+        weight = np.zeros(shape[1])
+    elif flag in PLANTED and rng.random() < 0.4:  # nearly there
+        share = make.log_uniform(rng, *((1e-9, 1e-4) if dtype == np.float64 else (0.01, 0.1)))
+        weight = definitions.cosamp_step(LeastSquares(A.astype(float), y.astype(float)), keep, weight)[0]
+        weight = weight * (1 + share * rng.normal(size=shape[1]))
     if flag not in ("Empty", "WrongCount") and np.isfinite(weight).all():
-        weight[np.argsort(-np.abs(weight), kind="stable")[problem["keep"] :]] = 0.0
-    return {**problem, "weight": make.layout(rng, weight, flag)}
+        weight[np.argsort(-np.abs(weight), kind="stable")[keep:]] = 0.0
+    if flag in ("K0", "Correlated") and rng.random() < 0.6:  # columns that are needed, and without a gradient
+        weight = 0 * weight if flag == "K0" else weight
+        at = rng.permutation(shape[1])[: int(rng.integers(1, 3))]
+        y = y - A[:, at] @ np.linalg.lstsq(A[:, at], y - A @ weight, rcond=None)[0]
+    elif flag == "K0":  # weights of all sizes
+        least = {2: -1, 4: -2.5, 8: -7}[np.dtype(dtype).itemsize]
+        y = A @ (rng.choice([-1.0, 1.0], size=shape[1]) * 10 ** rng.uniform(least, 0, size=shape[1]))
+    arrays = {"design": A, "target": y, "weight": weight}
+    arrays = {name: make.layout(rng, array.astype(dtype), flag) for name, array in arrays.items()}
+    return {"design": arrays["design"], "target": arrays["target"], "keep": keep, "weight": arrays["weight"]}
+
+
+def _ill_conditioned(rng, A, y, eps):
+    """(design, target): `A^T A` has a condition up to half of what can be judged."""
+    limit = 0.5 * condition_limit(eps)
+    values, vectors = np.linalg.eigh(make.spd(rng, A.shape[1], make.log_uniform(rng, limit**0.4, limit)))
+    A = np.linalg.qr(A)[0] @ (np.sqrt(values)[:, None] * vectors.T)
+    return A, A @ rng.normal(size=A.shape[1]) + 0.1 * y / np.linalg.norm(y)
+
+
+def _equal_gradients(rng, shape):
+    """(design, target, keep) of small integers: the gradients that end the 2 keep largest are equal, to the bit."""
+    keep = int(rng.integers(1, (shape[1] + 1) // 2))
+    for _ in range(100):
+        A, y = rng.choice([-1.0, 0.0, 1.0], size=shape), rng.integers(-3, 4, size=shape[0]).astype(float)
+        size = np.sort(np.abs(A.T @ y))[::-1]
+        if size[2 * keep - 1] == size[2 * keep] and np.linalg.matrix_rank(A) == shape[1]:
+            break
+    return A, y, keep
 
 
 def _reference(design, target, keep, weight):
@@ -185,10 +234,10 @@ CONTRACT = Contract(
         *parts.forms(_reference, lambda A, y, keep, w: keep == w.size, "design", parts.loss),
     ),
     view=CosampStepView,
-    flags=build.FLAGS,
-    shapes=build.SHAPES,
+    flags=FLAGS,
+    shapes=SHAPES,
     build=_build,
-    suits=build.suits,
+    suits=suits,
     sizes=lambda shape: shape,
     axes={"design": ("row", "column"), "target": ("row",), "weight": ("column",)},
     transforms=(

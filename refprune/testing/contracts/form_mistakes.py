@@ -25,7 +25,7 @@ def of(
     `saliencies(order, *arguments)` recompute what may be reported.
     """
     found = [
-        Mistake("input-overwritten", "the answer is written into the first argument",
+        Mistake("input-overwritten", "the first argument is written to, as by an answer made in place",
                 _overwritten(reference), shows=("unchanged", f"{first} changed during the call")),
         Mistake("raises-at-zero", f"{zero} raises", _raising(reference, nothing),
                 shows=("answers", "zero-size array")),

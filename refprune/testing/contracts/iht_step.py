@@ -12,8 +12,9 @@ from ..contract import Contract, Mistake
 from . import step_parts as parts
 
 FLAGS = (
-    "Tie", "NearTie", "PlantedSupport", "Optimal", "ZeroWeight", "LossScale", "K0", "K1", "KAll", "OneColumn",
-    "WiderThanBlock", "Subnormal", "NonContiguous", "ReadOnly", "NaN", "Inf", "Empty", "WrongShape", "WrongCount",
+    "Tie", "NearTie", "PlantedSupport", "Optimal", "ZeroWeight", "ColumnScale", "LossScale", "K0", "K1", "KAll",
+    "OneColumn", "WiderThanBlock", "Subnormal", "NonContiguous", "ReadOnly", "NaN", "Inf", "Empty", "WrongShape",
+    "WrongCount",
 )  # fmt: skip
 
 
@@ -54,7 +55,14 @@ def _build(flag, shape, rng, dtype):
         j, p = np.argsort(-abs(v))[[keep - 1, keep]]
         share = make.log_uniform(rng, *((1e-11, 1e-8) if dtype == np.float64 else (1e-4, 1e-3)))
         v[[j, p]] = abs(v[p]) * rng.choice([-1, 1], size=2) * rng.permutation([1, 1 + share])
+        if rng.random() < 0.5:  # one of the two is new
+            w[rng.permutation([j, p])[0]] = 0.0
+            g = (w - v) / step
         w = v + step * g
+    elif flag == "ColumnScale":  # entries of all sizes may be kept
+        least, most = {2: (-3, 1), 4: (-12, 3), 8: (-25, 3)}[np.dtype(dtype).itemsize]
+        sizes = 10.0 ** rng.uniform(least, most, size=d)
+        w, g = w * sizes, g * sizes
     elif flag == "Optimal":  # the gradient is 0 on the support, and small off it
         kept = rng.permutation(d)[:keep]
         g *= rng.choice([0.0, 0.25]) * abs(w[kept]).min(initial=1.0) / (step * abs(g).max())
@@ -65,6 +73,8 @@ def _build(flag, shape, rng, dtype):
         g, step = g * 2.0**power, step * 2.0 ** -int(rng.choice([0, power, 2 * power]))
     elif flag == "Subnormal":
         g *= np.where(np.abs(w) < 2.0**-100, 2.0**-140, 1)
+    if flag in ("K0", "PlantedSupport") and rng.random() < 0.4:
+        step = 0.0
     w, g = w.astype(dtype), g.astype(dtype)
     if flag == "Empty":
         w, g, keep = w[:0], g[:0], 0

@@ -12,9 +12,10 @@ from . import step_parts as parts
 from .newton_view import NewtonView, stationary
 
 FLAGS = (
-    "Tie", "NearTie", "PlantedSupport", "Optimal", "NoGradient", "DeadInput", "DuplicateColumn", "CorrelatedPair",
-    "Singular", "IllConditioned", "ZeroWeight", "LossScale", "K0", "K1", "KAll", "OneColumn", "WiderThanBlock",
-    "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape", "WrongCount", "NonSymmetric",
+    "Tie", "NearTie", "PlantedSupport", "Optimal", "WrongStart", "NoGradient", "DeadInput", "DuplicateColumn",
+    "CorrelatedPair", "Singular", "IllConditioned", "ZeroWeight", "LossScale", "K0", "K1", "KAll", "OneColumn",
+    "WiderThanBlock", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape", "WrongCount",
+    "NonSymmetric",
 )  # fmt: skip
 SPOILED = ("NaN", "Inf", "Empty", "WrongShape", "NonSymmetric", "WrongCount")
 STATIONARY = CheckSpec(
@@ -69,7 +70,17 @@ def _build(flag, shape, rng, dtype):
         keep = d - int(rng.integers(0, (np.diagonal(h) == 0).sum()))
     if flag == "Optimal":
         w[rng.permutation(d)[keep:]] = 0.0
-    g = h @ (w - newton_point(flag, rng, w, keep, dtype))
+    living = np.diagonal(h) > 0
+    if flag == "DeadInput" and rng.random() < 0.5:  # living weights that are 0 and stay so; no dead one stays
+        w[(rng.random(d) < 0.5) & living] = 0.0
+        flag, keep = "NoGradient", int(max(living.sum() - 1, 1))
+    point = newton_point(flag, rng, w, keep, dtype)
+    if flag == "NearTie" and 0 < keep < d and rng.random() < 0.75:  # one of the two is new
+        w[rng.permutation(np.argsort(-abs(point))[[keep - 1, keep]])[0]] = 0.0
+    g = h @ (w - point)
+    if flag == "WrongStart":  # the best weights on another support
+        kept, g = rng.permutation(d)[:keep], rng.normal(size=d) * np.sqrt(np.diagonal(h))
+        g[kept], w[np.delete(np.arange(d), kept)] = 0.0, 0.0
     if not flag and rng.random() < 0.3:  # as a network's may be: no planned point
         g = rng.normal(size=d) * np.sqrt(np.diagonal(h)) * 2.0 ** rng.integers(-2, 3)
     w, g, h = w.astype(dtype), g.astype(dtype), h.astype(dtype)
@@ -126,7 +137,7 @@ CONTRACT = Contract(
     checks=(*parts.BEFORE, STATIONARY, parts.RANKED, *checks.AFTER),
     mistakes=(
         *slip.mistakes(_lift),
-        Mistake("dead-input-kept", "a dead input gets a 1 on the diagonal and is ranked like the others", _dead_ranked),
+        Mistake("dead-input-kept", "dead inputs are ranked like the others, as with a 1 on the diagonal", _dead_ranked),
         Mistake("dead-inputs-zeroed", "kept dead inputs lose their weight", _dead_zeroed),
         *parts.forms(_reference, lambda w, g, h, keep: keep == w.size, "weight"),
     ),

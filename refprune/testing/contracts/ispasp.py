@@ -9,6 +9,7 @@ from ..contract import CheckSpec, Contract, failed, passed, undecided
 from ..unit_certificate import ITERATIONS
 from . import ispasp_build as made
 from .ispasp_mistakes import mistakes
+from .ispasp_view import UnitView
 
 SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)  # of the bounds: what is measured is the smallest that the answer needs
 
@@ -121,7 +122,7 @@ CONTRACT = Contract(
         *checks.AFTER,
     ),
     mistakes=mistakes(_reference),
-    view=made.UnitView,
+    view=UnitView,
     flags=made.FLAGS,
     shapes=made.SHAPES,
     build=made.build,

@@ -1,18 +1,15 @@
-"""The generated problems of `ispasp`, the problem as its checks read it, and its transformations."""
+"""The generated problems of `ispasp`, and its transformations."""
 
 import numpy as np
 
 from refprune import definitions
 
 from .. import make
-from ..bounds import INPUT_EPS, PRODUCT, arithmetic_eps
 from ..transforms import permuted
-from ..unit_certificate import ITERATIONS, UnitSearch
-from ..views import View
 
 FLAGS = (
     "Tie", "NearTie", "DuplicateColumn", "DuplicateSample", "OppositeUnits", "BothSigns", "DeadInput", "LoudUnit",
-    "ZeroResidual", "RowScale", "LossScale", "KeepHalf", "K0", "K1", "KAll", "ManyIterations", "OneSample",
+    "HeavyUnit", "ZeroResidual", "RowScale", "LossScale", "KeepHalf", "K0", "K1", "KAll", "ManyIterations", "OneSample",
     "OneOutput", "OneColumn", "Square", "WiderThanBlock", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf",
     "Empty", "WrongShape", "WrongCount",
 )  # fmt: skip
@@ -28,6 +25,7 @@ def suits(flag, shape):
     units, samples, outputs = shape
     return {
         "OneSample": samples == 1,
+        "HeavyUnit": 4 < units < 40 and outputs > 1,
         "DuplicateSample": samples > 2,
         "OneOutput": outputs == 1,
         "OneColumn": units == 1,
@@ -47,95 +45,6 @@ def suits(flag, shape):
     }.get(flag, units > 4)
 
 
-class UnitView(View):
-    """H and W in float64, of size 1; row sums, importances, and how far rounding may move them.
-
-    The terms of an importance are added by an implementation in any way: `V` from all units or from the pruned ones,
-    afresh or carried along from set to set; the sum over samples first or last. By Higham, section 3.1, its error is
-    at most ``n eps |W|^T |W| |H| 1``, with n the terms of the sums one after the other; the judge's own, in float64,
-    is added. Nothing below the smallest normal number is relied on.
-    """
-
-    def __init__(self, problem, claims):
-        super().__init__(problem, claims, "hidden")
-        hidden, weight = np.asarray(problem["hidden"]), np.asarray(problem["weight"])
-        units = hidden.shape[0] if hidden.ndim == 2 else None
-        if not self.need_arrays(hidden=(None, None), weight=(None, units)):
-            return
-        self.units = units
-        self.keep = self.need_count("keep", 0, units)
-        if self.keep is not None:
-            self._measure(hidden.astype(float), weight.astype(float), arithmetic_eps(self.dtype, {}))
-
-    def _measure(self, hidden, weight, eps):
-        (units, samples), outputs = hidden.shape, weight.shape[0]
-        loud, wide = (int(np.frexp(np.abs(array).max())[1]) for array in (hidden, weight))
-        self.hidden, self.weight = np.ldexp(hidden, -loud), np.ldexp(weight, -wide)
-        self.loud, self.heard = (
-            loud,
-            loud + 2 * wide,
-        )  # powers of two that lead back to the units of the problem
-        eps = max(eps, arithmetic_eps(np.dtype(self.claims.get("dtype", self.dtype)), {}))
-        rounded = 2 * INPUT_EPS.get(self.claims.get("input_precision"), 0.0)  # of each factor of a product
-        self.sums = self.hidden.sum(axis=1)
-        size, columns = np.abs(self.hidden).sum(axis=1), np.abs(self.weight).sum(axis=0)
-        carried = np.abs(self.weight).T @ (np.abs(self.weight) @ size)
-        terms = 2 * (units + ITERATIONS) + outputs + samples + PRODUCT
-        own = float(np.finfo(float).eps)
-        with np.errstate(
-            over="ignore", under="ignore"
-        ):  # what underflow may take, of a sum and of the two products
-            faint = np.ldexp(self.tiny * samples, -loud)
-            lost = np.ldexp(outputs * faint, -2 * wide) + np.ldexp(units * faint, -wide) * columns
-        self.sums_off = ((samples + PRODUCT) * (eps + own) + rounded) * size + faint
-        self.off = (terms * (eps + own) + 2 * rounded) * carried + lost
-        self.own_off = 4 * terms * own * carried
-
-    def importance(self, kept):
-        """The sums of W^T V over the samples, V the residual of the units `kept` (units,) bool."""
-        return self.weight.T @ (self.weight[:, ~kept] @ self.sums[~kept])
-
-    def search(self, share):
-        """The search with near ties, to this share of the bounds."""
-        return UnitSearch(self.sums, share * self.sums_off, self.importance, share * self.off, self.keep)
-
-    def hides(self, kept):
-        """True when rounding hides all differences of the importances, of U or of what `kept` leave."""
-        for units in (np.zeros(self.units, bool), kept):
-            y = self.importance(units)
-            hidden = (y - self.off).max() <= (y + self.off).min() and np.ptp(y) > self.own_off.max()
-            if hidden and 0 < 2 * self.keep < self.units:
-                return True
-        return False
-
-    @property
-    def tied(self):
-        """Whether rounding may exchange two units by their row sums, or by what U says of them."""
-        if self.expects != "answer":
-            return False
-        y = self.importance(np.zeros(self.units, bool))
-        return _near(self.sums, self.sums_off) or _near(y, self.off)
-
-    def chosen(self, answer):
-        """The units of an answer, (units,) bool."""
-        found = np.zeros(self.units, bool)
-        found[answer.weight.astype(int)] = True
-        return found
-
-    def pruned(self, answer):
-        """The units that an answer leaves out."""
-        return ~self.chosen(answer)
-
-    def same(self, mine, given, factor):
-        """Indices are equal or not."""
-        return np.array_equal(mine, given)
-
-
-def _near(values, off):
-    order = np.argsort(values)
-    return bool(((values - off)[order][1:] <= (values + off)[order][:-1]).any())
-
-
 def build(flag, shape, rng, dtype):
     """One problem of the contract."""
     units = shape[0]
@@ -145,6 +54,10 @@ def build(flag, shape, rng, dtype):
     else:
         hidden, weight = _layer(rng, *shape, flag)
         keep = _count(rng, units, flag)
+        if flag in ("", "KeepHalf") and abs(2 * keep - units) <= 1 < units and rng.random() < 0.6:
+            weight = _shunned(hidden, weight, keep)
+    if flag == "HeavyUnit":
+        hidden, weight, keep = _heavy(rng, shape, 1e3 if dtype == np.float64 else 300.0)
     if flag == "NearTie":
         hidden, weight = _near_tie(rng, hidden, weight, keep, dtype)
     if flag == "LossScale":
@@ -165,7 +78,10 @@ def _count(rng, units, flag):
     if flag == "WrongCount":
         return int(rng.choice([-1, units + 1]))
     if flag == "KeepHalf":
-        return int(rng.integers(-(-units // 2), units))
+        least = -(-units // 2)
+        return least if rng.random() < 0.5 else int(rng.integers(least, units))
+    if not flag and rng.random() < 0.3:  # one unit more, and all are candidates
+        return max((units - 1) // 2, 1)
     if flag in ("K0", "K1", "KAll"):
         return make.keep_count(rng, units, flag)
     return int(rng.integers(1, max((units - 1) // 2, 1) + 1))
@@ -207,6 +123,27 @@ def _layer(rng, units, samples, outputs, flag):
     return hidden, weight
 
 
+def _shunned(hidden, weight, keep):
+    """`weight` with a unit that works against all others: of the `keep` largest sums, and the least important."""
+    sums, out = hidden.sum(axis=1), weight.copy()
+    unit = int(np.argsort(-sums)[keep - 1])
+    out[:, unit] = 0.0
+    out[:, unit] = -(out @ sums) / (2 * max(sums[unit], sums.mean() / 4))
+    return out
+
+
+def _heavy(rng, shape, factor):
+    """(hidden, weight, keep): one unit is nearly all of U; once it is kept, others are still exchanged."""
+    for _ in range(40):
+        hidden, weight = _layer(rng, *shape, "")
+        keep, unit = _count(rng, shape[0], "HeavyUnit"), int(rng.integers(shape[0]))
+        weight[:, unit] *= factor
+        first = definitions.ispasp(hidden, weight, keep, 1)
+        if unit in first and first != definitions.ispasp(hidden, weight, keep):
+            break
+    return hidden, weight, keep
+
+
 def _chain(rng, units, samples, outputs, rise=1.0):
     """A problem whose search goes on from unit to unit: every one that is kept makes the next one important.
 
@@ -236,16 +173,18 @@ def _near_tie(rng, hidden, weight, keep, dtype):
     """A unit that is nearly kept: by its row sum, or by its importance in the residual of those that are."""
     kept, sums = np.zeros(len(hidden), bool), hidden.sum(axis=1)
     kept[definitions.ispasp(hidden, weight, keep)] = True
-    share = make.log_uniform(rng, *((1e-10, 1e-7) if dtype == np.float64 else (1e-3, 1e-2)))
+    share = make.log_uniform(rng, *((1e-10, 1e-8) if dtype == np.float64 else (1e-3, 1e-2)))
     factor = 1 + share * rng.choice([-1, 1])
     hidden, weight = hidden.copy(), weight.copy()
-    if rng.random() < 0.5:
-        y = weight.T @ (weight[:, ~kept] @ sums[~kept])
-        unit = np.flatnonzero(~kept)[np.argmax(y[~kept])]  # a candidate
-        hidden[unit] *= factor * sums[kept].min() / sums[unit]
-    else:
-        unit = np.flatnonzero(~kept)[np.argmax(sums[~kept])]
-        weight[:, unit] *= factor * _entrance(sums, weight, kept, unit)
+    rising = np.flatnonzero(~kept & (sums > sums[kept].min()))
+    for unit in rising[np.argsort(-sums[rising])] if rng.random() < 0.6 else ():
+        scales = _entrance(sums, weight, kept, unit) * np.array([1 - share, 1 + share])
+        less, more = (weight * np.where(np.arange(len(sums)) == unit, scale, 1.0) for scale in scales)
+        if definitions.ispasp(hidden, less, keep) != definitions.ispasp(hidden, more, keep):
+            return hidden, less if factor < 1 else more
+    y = weight.T @ (weight[:, ~kept] @ sums[~kept])
+    unit = np.flatnonzero(~kept)[np.argmax(y[~kept])]  # a candidate
+    hidden[unit] *= factor * sums[kept].min() / sums[unit]
     return hidden, weight
 
 

@@ -96,6 +96,18 @@ def _grows(V, after):
     return np.linalg.norm(after) >= np.linalg.norm(V)
 
 
+def _best(hidden, weight, keep):
+    found, H, W = [], hidden.astype(float), weight.astype(float)
+
+    def residual(U, W, H, S, candidates):
+        found.append(S)
+        return _residual(U, W, H, S, candidates)
+
+    _search(hidden, weight, keep, residual=residual)
+    sizes = [np.linalg.norm(_residual(None, W, H, S, None)) for S in found]
+    return np.array(found[int(np.argmin(sizes))], dtype=np.int64)
+
+
 def _at_least(hidden, weight, keep):
     """Everything that ties with the last unit kept is kept."""
     kept, sums = _search(hidden, weight, keep), hidden.astype(float).sum(axis=1)
@@ -183,6 +195,7 @@ OF_SEARCH = (
     Mistake("starts-at-zero", "the first V is 0", _with(start=np.zeros_like)),
     Mistake("least-squares", "V is what the best weights on S leave", _with(residual=_refitted)),
     Mistake("ends-when-residual-grows", "the search ends when V does not get smaller", _with(worse=_grows)),
+    Mistake("smallest-residual", "of all sets that were kept the one with the smallest V is returned", _best),
 )  # fmt: skip
 OF_FORM = (
     Mistake("everything-that-ties", "all units that tie with the last one are kept", _at_least),
@@ -190,12 +203,12 @@ OF_FORM = (
     Mistake("pruned-for-kept", "the pruned units are returned",
             _changed(lambda kept, H: np.setdiff1d(np.arange(len(H)), kept))),
     Mistake("counts-from-one", "the first unit is number 1", _changed(lambda kept, H: kept + 1)),
-    Mistake("order-of-sums", "the units come in the order of their sums", _changed(_arrival),
+    Mistake("not-sorted", "the units do not ascend, as in the order of their sums", _changed(_arrival),
             shows=("ascending", "ascending order is needed")),
     Mistake("mask-for-indices", "a mask is returned", _changed(_mask), shows=("form", "is a mask")),
     Mistake("indices-as-floats", "the indices are floats", _changed(lambda kept, H: kept + 0.0),
             shows=("form", "have dtype float")),
-    Mistake("input-overwritten", "the rows of pruned units are set to 0 in `hidden`", _in_place,
+    Mistake("input-overwritten", "`hidden` is written to, as by zeros for pruned units", _in_place,
             shows=("unchanged", "hidden changed during the call")),
     Mistake("raises-at-zero", "keep = 0 raises", _raising, shows=("answers", "zero-size array")),
 )  # fmt: skip

@@ -10,13 +10,13 @@ from ..bounds import SOLVE
 from ..views import View
 
 FLAGS = (
-    "PlantedSupport", "EqualMagnitudes", "Orthonormal", "Correlated", "Noise", "Optimal", "WrongStart", "ZeroTarget",
-    "Tie", "DeadInput", "DuplicateColumn", "ColumnScale", "LossScale", "OneSample", "OneColumn", "Square",
-    "FewSamples", "K0", "K1", "KAll", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape",
-    "WrongCount",
+    "PlantedSupport", "EqualMagnitudes", "Orthonormal", "Correlated", "Coherent", "Noise", "Optimal", "StepLength",
+    "WrongStart", "ZeroTarget", "Tie", "DeadInput", "DuplicateColumn", "ColumnScale", "LossScale", "OneSample",
+    "OneColumn", "Square", "FewSamples", "K0", "K1", "KAll", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf",
+    "Empty", "WrongShape", "WrongCount",
 )  # fmt: skip
 SHAPES = (
-    (24, 12), (1, 5), (8, 1), (12, 6), (20, 8), (40, 16), (16, 16), (16, 32), (24, 40), (32, 48), (40, 80), (24, 24),
+    (24, 12), (1, 5), (8, 1), (12, 6), (21, 9), (40, 16), (16, 16), (16, 32), (25, 41), (32, 48), (40, 80), (24, 24),
 )  # fmt: skip
 AXES = {"design": ("row", "column"), "target": ("row",), "start": ("column",)}
 NOISES = (0.0, 0.03, 0.3)  # share of the size of a target
@@ -40,6 +40,8 @@ def suits(flag, shape):
         "Orthonormal": tall(shape) and columns > 4,
         "Tie": tall(shape) and 4 < columns < 16,  # CoSaMP has few enough choices
         "Optimal": 1 < samples <= columns,
+        "StepLength": samples > 4 and columns > 4,
+        "Coherent": 4 < columns <= 32 and samples > 4,
         "EqualMagnitudes": 1 < samples <= columns,
         "DeadInput": samples > 4 and columns > 4,
     }
@@ -68,6 +70,11 @@ def problem(flag, shape, rng, dtype, share=4):
     if flag == "ZeroTarget":
         y = np.zeros(samples)
     start = _start(rng, flag, A, y, signal, keep)
+    if flag == "StepLength":
+        y = start_of_some_steps(rng, A, start)
+        if rng.random() < 0.5:  # T_k(start) is the same
+            least = np.abs(start[start != 0]).min()
+            start = np.where(start != 0, start, rng.uniform(-0.9, 0.9, columns) * least * A.any(axis=0))
     scale = 2.0 ** rng.integers(-4, 5)
     if flag == "LossScale":
         scale = rng.choice([1e-3, 1e3]) if dtype != np.float16 else rng.choice([0.02, 20.0])
@@ -80,12 +87,31 @@ def problem(flag, shape, rng, dtype, share=4):
     return {"design": arrays["design"], "target": arrays["target"], "keep": keep, "start": arrays["start"]}
 
 
+def start_of_some_steps(rng, A, start):
+    """A target (samples,) for which `start` is stationary on its support, and a fixed point of shorter steps only.
+
+    What the support leaves of the target is as long as makes the largest gradient off it some times ``L min |start|``.
+    Above 4, steps of 1 / (4 L) or more let another weight in; below 1, only longer steps do, mostly for a worse one.
+    """
+    kept = start != 0
+    basis = np.linalg.qr(A[:, kept])[0]
+    rest = rng.normal(size=len(A))
+    rest -= basis @ (basis.T @ rest)
+    times = make.log_uniform(rng, *((4.2, 20.0) if rng.random() < 0.6 else (0.1, 0.95)))
+    size = np.linalg.norm(A, 2) ** 2 * np.abs(start[kept]).min() / np.abs(A[:, ~kept].T @ rest).max()
+    return A @ start + rest * times * size
+
+
 def _keep(rng, flag, columns, top):
     """How many weights stay; the flags K0, K1 and KAll name how many go."""
     if flag in ("K0", "K1", "KAll"):
         return make.keep_count(rng, columns, flag)
     if flag == "Optimal":
         return top
+    if flag == "Coherent":
+        top = min(top, max(1, columns // 4))
+    if flag in ("StepLength", "WrongStart"):  # many weights take long to change
+        return min(top, columns // 2) or 1
     if flag == "Tie":
         return int(rng.integers(2, columns // 2 + 1))
     if flag == "DeadInput":  # 3 k columns that are not 0 are left for CoSaMP
@@ -108,9 +134,11 @@ def design(rng, flag, shape):
         share = rng.uniform(0.2, 0.5)
         for j in rng.permutation(columns)[: columns // 2]:
             A[:, j] = (1 - share) * A[:, j] + share * A[:, rng.integers(columns)]
+    if flag == "Coherent":  # far from centred: L of a few columns is far below that of all
+        A = A + rng.uniform(0.5, 1.0) * rng.choice([-1.0, 1.0]) / samples**0.5
     A = A * np.exp(rng.uniform(-0.2, 0.2, size=columns))
     if flag == "ColumnScale":
-        A = A * rng.uniform(0.5, 1.5, size=columns)
+        A = A * np.exp(rng.uniform(-0.7, 0.7, size=columns))
     if flag == "DeadInput":
         A[:, rng.permutation(columns)[: max(1, columns // 5)]] = 0.0
     if flag == "DuplicateColumn":
@@ -148,7 +176,9 @@ def _start(rng, flag, A, y, signal, keep):
     columns = signal.size
     living, size = A.any(axis=0), np.abs(signal).max() or 1.0
     kind = rng.choice(["zero", "other", "near", "dense"], p=[0.35, 0.25, 0.15, 0.25])
-    kind = {"WrongStart": "other", "Tie": "tied", "Optimal": "optimal"}.get(flag, kind)
+    kind = {"WrongStart": "other", "Tie": "tied", "Optimal": "optimal", "StepLength": "signal"}.get(
+        flag, kind
+    )
     start = np.zeros(columns)
     if kind == "other":
         at = rng.permutation(np.flatnonzero(living & (signal == 0)))[:keep]
@@ -159,6 +189,8 @@ def _start(rng, flag, A, y, signal, keep):
         start = size * rng.choice([0.3, 1.0]) * (rng.normal(size=columns) + 0.1) * living
     elif kind == "tied" and rng.random() < 0.5:
         start[rng.permutation(columns)[: keep + 1]] = 2.0 ** rng.integers(-2, 3)
+    elif kind == "signal":
+        start = signal
     elif kind == "optimal":
         at = np.flatnonzero(signal)
         start[at] = np.linalg.lstsq(A[:, at], y, rcond=None)[0]

@@ -59,8 +59,11 @@ class StepView(View):
         return np.where(kept, self.point, 0.0), np.where(kept, self.slack, 0.0)
 
     def least(self):
-        """How many weights of a right answer are surely not 0."""
-        return min(self.keep, int((np.abs(self.point) > self.slack + self._store(self.point)).sum()))
+        """How many weights of a right answer are surely not 0: dead ones stay where the living are too few."""
+        sure = np.abs(self.point) > self.slack + self._store(self.point)
+        living = int((~self.dead).sum())
+        dead = self.keep - living - int((self.dead & ~sure).sum())
+        return min(self.keep, int((sure & ~self.dead).sum())) + max(dead, 0)
 
     def allowed(self, values, slack):
         """`slack`, and what is lost when values are stored."""
@@ -72,7 +75,8 @@ class StepView(View):
     def same(self, a, b, factor):
         """Whether two vectors are equal to `factor` times the slack."""
         size = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
-        limit = max(self.slack.max(initial=0.0), self.store_eps * size)
+        slack = 0.0 if self.slack is None else self.slack.max(initial=0.0)  # a bad input has none
+        limit = max(slack, self.store_eps * size)
         return np.array_equal(a == 0, b == 0) and bool((np.abs(a - b) <= factor * limit).all())
 
 
@@ -195,7 +199,11 @@ def another_count(contract, problem, rng):
 
 
 def another_order(*names):
-    """A transform: the columns of the arguments `names` in another order, the others as they were."""
+    """A transform: the columns of the arguments `names` in another order, the others as they were.
+
+    A matrix is scaled to the diagonal that it had: the others stay of its size.
+    None where that has no right answer, as a dead input with a gradient has not.
+    """
 
     def another(contract, problem, rng):
         d = problem[names[0]].shape[-1]
@@ -204,10 +212,20 @@ def another_order(*names):
         for name in names:
             for axis, kind in enumerate(contract.axes[name]):
                 out[name] = np.take(out[name], order, axis=axis) if kind == "column" else out[name]
-        return out if d > 1 else None
+            if contract.axes[name] == ("column", "column"):
+                out[name] = _with_diagonal(out[name], np.diagonal(problem[name]))
+        return out if d > 1 and contract.view(out, {}).expects != "free" else None
 
     another.__name__ = f"another_{names[0]}"
     return another
+
+
+def _with_diagonal(matrix, wanted):
+    """``D matrix D`` with this diagonal, D diagonal; rows of dead inputs stay as they are."""
+    found = np.diagonal(matrix)
+    alive = (found > 0) & (wanted > 0)
+    scale = np.sqrt(np.where(alive, wanted, 1) / np.where(alive, found, 1))
+    return (matrix * np.outer(scale, scale)).astype(matrix.dtype)
 
 
 def loss(w, design, target, *rest):
