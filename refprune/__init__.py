@@ -24,11 +24,13 @@ from refprune.methods import (
     iobs,
     ispasp,
     magnitude,
+    newton_cg,
     obd,
     obs,
     optimal_weights,
     sparsegpt,
     wanda,
+    woodfisher,
 )
 
 # networks: layers, what is built of them, and what is done with it
@@ -75,6 +77,12 @@ from refprune.pruned import Pruned
 
 # whole networks
 from refprune.shrink import shrink
+
+# whole networks, readjusted to what the dense one computes
+from refprune.snows import snows
+
+# whole networks, by the gradients of their loss
+from refprune.woodfisher_network import woodfisher_network
 
 __all__ = [
     "GELU",
@@ -125,6 +133,7 @@ __all__ = [
     "load",
     "magnitude",
     "mlp",
+    "newton_cg",
     "obd",
     "obs",
     "optimal_weights",
@@ -132,8 +141,11 @@ __all__ = [
     "resnet20",
     "save",
     "shrink",
+    "snows",
     "sparsegpt",
     "sparsity",
     "train",
     "wanda",
+    "woodfisher",
+    "woodfisher_network",
 ]

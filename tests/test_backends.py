@@ -28,11 +28,13 @@ METHODS = (
     "iobs",
     "ispasp",
     "magnitude",
+    "newton_cg",
     "obd",
     "obs",
     "optimal_weights",
     "sparsegpt",
     "wanda",
+    "woodfisher",
 )
 PROBLEMS = ("GramAccumulator", "LayerProblem", "LeastSquares", "MiniBatches", "Quadratic")
 PATTERNS = {
@@ -64,6 +66,8 @@ def test_this_file_knows_every_public_name():
         "ispasp_network",
         "prune",
         "shrink",
+        "snows",
+        "woodfisher_network",
     }  # their tests have backends
     assert set(rp.__all__) - classes - elsewhere <= {*METHODS, *PROBLEMS}
 
@@ -236,6 +240,79 @@ def test_iobs(cupy_like, selection, project):
         assert_allclose(
             answer.trace, expected.trace, rtol=0, atol=1e3 * cupy_like.eps * condition(hessian) * size
         )
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_newton_cg(backend, curvature):
+    """On array-api-strict too. The loss of a network, and a layer with a dead input."""
+    rng = np.random.default_rng(109)
+    network, x = (
+        refprune.network.mlp([3, 4, 2], activation="tanh"),
+        rng.normal(size=(20, 3)).astype("float32"),
+    )
+    start, mask = rng.normal(size=26).astype("float32"), rng.random(26) < 0.6
+    labels = rng.integers(0, 2, size=20)
+    options = {"curvature": curvature, "damp": 1.0, "max_iter": 2}
+    answers = []
+    for make in (backend.asarray, lambda array: array.astype(float) if array.dtype.kind == "f" else array):
+        f = rp.NetworkLoss(network, make(x), make(labels))
+        answers.append(rp.newton_cg(f, make(mask), make(start), **options))
+    # two steps of solves to 1e-3, which end at the same iterate: a condition below 10
+    same(backend, answers[0], start, replace(answers[1], objective=None), np.diag([1.0, 10.0]))
+    assert_allclose(answers[0].objective, answers[1].objective, rtol=1e3 * backend.eps)
+    assert [step[2:] for step in answers[0].trace] == [step[2:] for step in answers[1].trace]
+    if curvature == "hessian":
+        mask = W > 0
+        answer = rp.newton_cg(layer(backend), backend.asarray(mask), cg_rtol=0.0)
+        same(backend, answer, W, rp.optimal_weights(rp.LayerProblem(W, G), mask))
+
+
+@pytest.mark.parametrize("samples", [5, 60])
+@pytest.mark.parametrize(
+    "options", [{}, {"update": "sum"}, {"first_order": True}, {"block": 5}, {"block": 1}], ids=str
+)
+def test_woodfisher(backend, samples, options):
+    """On array-api-strict too. One array, and two of a network, with prior zeros."""
+    draw = np.random.default_rng(108)
+    grads = draw.integers(-4, 5, size=(samples, 24)) + 0.5
+    F = grads.T @ grads / samples + 0.25 * np.eye(24)
+    weight = np.where(PRIOR, W, 0)
+    answer = rp.woodfisher(backend.asarray(W), backend.asarray(grads), rp.NM(1, 4), 0.25, **options)
+    same(backend, answer, W, rp.woodfisher(W, grads, rp.NM(1, 4), 0.25, **options), F)
+    there = [
+        {name: make(x) for name, x in (("0.weight", weight[:2]), ("2.weight", weight[2:]))} for make in
+        (backend.asarray, np.asarray)
+    ]  # fmt: skip
+    prior = [
+        {"0.weight": make(PRIOR[:2]), "2.weight": make(PRIOR[2:])} for make in (backend.asarray, np.asarray)
+    ]
+    half = rp.Unstructured(sparsity=0.5)
+    mine = rp.woodfisher(there[0], backend.asarray(grads), half, 0.25, mask=prior[0], **options)
+    theirs = rp.woodfisher(there[1], grads, half, 0.25, mask=prior[1], **options)
+    for name in there[0]:
+        one = replace(mine, weight=mine.weight[name], mask=mine.mask[name], objective=None)
+        same(
+            backend,
+            one,
+            W,
+            replace(theirs, weight=theirs.weight[name], mask=theirs.mask[name], objective=None),
+            F,
+        )
+    assert_allclose(mine.objective, theirs.objective, rtol=1e3 * backend.eps * condition(F))
+
+
+@pytest.mark.parametrize("search", ["iht", "swap"])
+def test_searches_of_woodfisher(backend, search):
+    """On array-api-strict too; all layers together, and N:M."""
+    draw = np.random.default_rng(109)
+    grads = (draw.integers(-2, 3, size=(12, 3)) @ draw.integers(-2, 3, size=(3, 24))) + 0.5 * np.eye(12, 24)
+    F = grads.T @ grads / 12 + np.eye(24)
+    for pattern in (rp.Unstructured(sparsity=0.75), rp.NM(1, 4)):
+        expected = rp.woodfisher(W, grads, pattern, 1.0, search=search, max_iter=20)
+        there = (backend.asarray(W), backend.asarray(grads))
+        answer = rp.woodfisher(*there, pattern, 1.0, search=search, max_iter=20)
+        same(backend, answer, W, expected, F)
+        assert len(answer.trace) == len(expected.trace)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton", "fisher"])

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_training_is_deterministic_and_learns(trained, data):
 
 def test_every_pattern_and_method_is_measured(results):
     pairs = [(result.pattern, result.method) for result in results]
-    assert len(pairs) == len(set(pairs)) == 3 * 4 + 2 * 3
+    assert len(pairs) == len(set(pairs)) == 3 * 6 + 2 * 5
 
 
 def test_masks_have_the_counts_that_were_asked_for(results, trained):
@@ -81,15 +82,55 @@ def test_obs_pays_least(results):
 
 def test_each_layer_is_calibrated_on_what_the_pruned_layers_hand_it(trained, data):
     network, params = trained
-    pruned, _, objectives = compress.prune_network(network, params, data.train_x, "magnitude", "90 %")
+    pruned, _ = compress.prune_network(network, params, data, "OBS over the layer", "90 %")
+    objectives = compress.shares(network, params, pruned, data.train_x)
     inputs = data.train_x
     for key, objective in zip("024", objectives):
         weight, answer = params[f"{key}.weight"], pruned[f"{key}.weight"]
         expected = np.sum(((answer - weight) @ inputs.T) ** 2) / np.sum((weight @ inputs.T) ** 2)
         # two ways to sum about 1e5 squares: their difference is far below n eps = 1e-11 of the sum
         assert objective == pytest.approx(expected, rel=1e-10)
+        problem = rp.LayerProblem.from_inputs(weight, inputs)
+        alone = rp.obs(problem, rp.Unstructured(0.9), damp=compress.DAMP)
+        assert problem.objective(answer) == pytest.approx(alone.objective, rel=1e-8)
         inputs = np.maximum(inputs @ answer.T + params[f"{key}.bias"], 0.0)
     assert all(np.array_equal(pruned[f"{key}.bias"], params[f"{key}.bias"]) for key in "024")
+
+
+def test_snows_keeps_the_masks_of_obs_and_comes_nearer_to_the_dense_outputs(results, trained, data):
+    network, params = trained
+    by = {(r.pattern, r.method): r.masks for r in results}
+    for pattern in compress.PATTERNS:
+        obs = "OBS over the layer" if "%" in pattern else "OBS in each row"
+        pairs = zip(by[pattern, obs], by[pattern, "SNOWS, masks by OBS"], strict=True)
+        assert all(np.array_equal(*pair) for pair in pairs)
+    dense = network.forward(params, data.test_x)
+    errors = {}
+    for method in ("OBS over the layer", "SNOWS, masks by OBS"):
+        pruned, masks = compress.prune_network(network, params, data, method, "90 %")
+        names = zip(network.prunable, masks, strict=True)
+        assert not any(pruned[name][~mask].any() for name, mask in names)
+        errors[method] = np.sum((network.forward(pruned, data.test_x) - dense) ** 2)
+    assert errors["SNOWS, masks by OBS"] < 0.8 * errors["OBS over the layer"]
+
+
+def test_woodfisher_reads_more_than_magnitude_at_high_sparsity(results):
+    for pattern in ("90 %", "1:4"):
+        accuracy = {r.method: r.accuracy for r in results if r.pattern == pattern}
+        assert accuracy["WoodFisher in stages"] > accuracy["magnitude"] + 0.02
+
+
+def test_woodfisher_sees_the_labels_and_the_images_of_training_alone(trained, data, monkeypatch):
+    monkeypatch.setattr(compress, "STAGES", 2)
+    monkeypatch.setattr(compress, "GRADIENTS", 60)
+    network, params = trained
+    known = compress.prune_network(network, params, data, "WoodFisher in stages", "90 %")
+    others = data._replace(test_x=0 * data.test_x, test_y=0 * data.test_y)
+    same = compress.prune_network(network, params, others, "WoodFisher in stages", "90 %")
+    assert all(np.array_equal(known[0][name], same[0][name]) for name in known[0])
+    turned = data._replace(train_y=(data.train_y + 1) % 10)
+    other = compress.prune_network(network, params, turned, "WoodFisher in stages", "90 %")
+    assert not all(np.array_equal(*pair) for pair in zip(known[1], other[1], strict=True))
 
 
 def test_pictures_are_drawn_without_a_display(results, tmp_path):
@@ -97,6 +138,15 @@ def test_pictures_are_drawn_without_a_display(results, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
     curves = pictures.accuracy_picture(results, 0.99).axes[0]
     assert [text.get_text() for text in curves.get_legend().get_texts()] == ["not pruned", *compress.METHODS]
+    shown = [axes.get_title().split("\n")[0] for axes in pictures.mask_picture(results).axes[:5]]
+    assert shown == list(compress.METHODS[:-1])  # SNOWS has the masks of OBS
+
+
+def test_bars_of_two_methods_never_overlap(results):
+    bars = pictures.accuracy_picture(results, 0.99).axes[1].patches
+    edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)
+    assert len(edges) == 2 * 5
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(edges))
 
 
 @pytest.mark.parametrize("kernel", [right, stale, zeros])

@@ -37,6 +37,8 @@ FLOORS = {
     "prune": 4,
     "pruning": 4,
     "shrink": 4,
+    "snows": 4,
+    "woodfisher_network": 4,
     "testing": 5,
     "demo": 6,
     "console": 6,

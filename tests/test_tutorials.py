@@ -39,7 +39,7 @@ def test_tutorial_runs_as_a_script(script, tmp_path):
 
 
 def test_there_are_tutorials():
-    assert len(TUTORIALS) >= 8
+    assert len(TUTORIALS) >= 10
 
 
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)

@@ -31,6 +31,7 @@ from refprune.definitions.iht import iht, iht_step
 from refprune.definitions.iobs import iobs, iobs_step
 from refprune.definitions.ispasp import ispasp
 from refprune.definitions.masks import nm_mask, topk_mask
+from refprune.definitions.newton_cg import newton_cg, newton_step
 from refprune.definitions.obs import obs, obs_nm
 from refprune.definitions.obs_by_resolving import obs_by_resolving
 from refprune.definitions.obs_groups import obs_groups
@@ -38,7 +39,14 @@ from refprune.definitions.one_shot import magnitude, obd, wanda
 from refprune.definitions.optimal_weights import optimal_weights
 from refprune.definitions.prospr import prospr, prospr_scores
 from refprune.definitions.snip import snip, snip_scores
+from refprune.definitions.snows import snows
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
+from refprune.definitions.woodfisher import (
+    woodfisher,
+    woodfisher_model,
+    woodfisher_scores,
+    woodfisher_weights,
+)
 
 __all__ = [
     "alps",
@@ -63,6 +71,8 @@ __all__ = [
     "ispasp",
     "losses",
     "magnitude",
+    "newton_cg",
+    "newton_step",
     "nm_mask",
     "obd",
     "obs",
@@ -77,9 +87,14 @@ __all__ = [
     "row_counts",
     "snip",
     "snip_scores",
+    "snows",
     "sparsegpt",
     "sparsegpt_nm",
     "sparsegpt_weights",
     "topk_mask",
     "wanda",
+    "woodfisher",
+    "woodfisher_model",
+    "woodfisher_scores",
+    "woodfisher_weights",
 ]

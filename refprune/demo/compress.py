@@ -1,8 +1,9 @@
-"""Prune every layer of a trained network, from the first to the last, and measure what is left.
+"""Prune every layer of a trained network in several ways, and measure what is left.
 
-Each layer is a least-squares problem of its own: keep the layer's outputs on its calibration inputs. The
-inputs of a layer are those that the already pruned layers below hand to it, so that later layers see the
-errors of earlier ones. Biases stay.
+Most methods go from the first layer to the last. Each layer is a least-squares problem of its own: keep the layer's
+outputs on its calibration inputs. The inputs of a layer are those that the already pruned layers below hand to it, so
+that later layers see the errors of earlier ones. Two see the whole network: WoodFisher has the gradients of the loss,
+and needs the labels; SNOWS takes the masks of OBS and fits the kept weights to the network's outputs. Biases stay.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ import refprune as rp
 # need none. But without it 2 of 12 training seeds ended in a LinAlgError: after pruning to 70 % the hidden
 # units of a layer had become linearly dependent. With it the other answers hardly move.
 DAMP = 0.001
+GRADIENTS = 300  # of single images, for WoodFisher
+FISHER_DAMP = (
+    1e-6  # absolute, and small: so are the gradients of a network that reads nearly all of them right
+)
+STAGES = 8
+SAMPLES = 400  # that SNOWS fits to
 
 PATTERNS: dict[str, dict] = {
     "50 %": {"sparsity": 0.5},
@@ -26,7 +33,14 @@ PATTERNS: dict[str, dict] = {
     "2:4": {"n": 2, "m": 4},
     "1:4": {"n": 1, "m": 4},
 }
-METHODS = ("magnitude", "Wanda", "OBS in each row", "OBS over the layer")
+METHODS = (
+    "magnitude",
+    "Wanda",
+    "OBS in each row",
+    "OBS over the layer",
+    "WoodFisher in stages",
+    "SNOWS, masks by OBS",
+)
 
 
 class Result(NamedTuple):
@@ -50,45 +64,73 @@ def applies(method: str, pattern: str) -> bool:
     return not (method == METHODS[3] and "n" in PATTERNS[pattern])
 
 
-def prune_layer(problem: rp.LayerProblem, method: str, pattern: str) -> rp.Pruned:
-    """Prune one layer by the method and the pattern of these names."""
+def zeros(method: str, pattern: str) -> rp.NM | rp.Unstructured:
+    """Return the pattern of this name, as the method shares it out."""
     numbers = PATTERNS[pattern]
     if "n" in numbers:
-        zeros = rp.NM(**numbers)
-    else:
-        zeros = rp.Unstructured(**numbers, scope="row" if method in METHODS[1:3] else "layer")
+        return rp.NM(**numbers)
+    return rp.Unstructured(**numbers, scope="row" if method in METHODS[1:3] else "layer")
+
+
+def prune_layer(problem: rp.LayerProblem, method: str, pattern: str) -> rp.Pruned:
+    """Prune one layer by the method and the pattern of these names."""
+    wanted = zeros(method, pattern)
     if method == "magnitude":
-        return rp.magnitude(problem, zeros)
+        return rp.magnitude(problem, wanted)
     if method == "Wanda":
-        return rp.wanda(problem, zeros)
-    return rp.obs(problem, zeros, damp=DAMP)
+        return rp.wanda(problem, wanted)
+    return rp.obs(problem, wanted, damp=DAMP)
 
 
-def prune_network(network: rp.Network, params: dict, inputs: np.ndarray, method: str, pattern: str):
-    """Prune from the first layer to the last; `inputs` (samples, pixels) calibrate.
+def prune_network(network: rp.Network, params: dict, data, method: str, pattern: str) -> tuple:
+    """Prune on the images of training.
 
     Returns
     -------
     pruned : the parameters
     masks : of every layer
-    objectives : of every layer, as shares `f(V) / f(0)`
     """
-    pruned, masks, objectives = dict(params), [], []
+    if method == METHODS[4]:
+        x, y = data.train_x[:GRADIENTS], data.train_y[:GRADIENTS]
+        settings = {"damp": FISHER_DAMP, "steps": STAGES, "progress": False}
+        answer = rp.woodfisher_network(network, params, x, y, zeros(method, pattern), **settings)
+        return answer.params, list(answer.masks.values())
+    if method == METHODS[5]:
+        start, masks = prune_network(network, params, data, METHODS[3], pattern)
+        named = dict(zip(network.prunable, masks, strict=True))
+        settings = {"horizon": None, "damp": 1e-4, "max_iter": 5, "cg_max_iter": 50, "progress": False}
+        answer = rp.snows(network, params, named, data.train_x[:SAMPLES], start=start, **settings)
+        return answer.params, list(answer.masks.values())
+    pruned, masks = dict(params), []
     for name in network.prunable:
-        weight, key = params[name], name.removesuffix(".weight")
-        problem = rp.LayerProblem.from_inputs(weight, network.layer_inputs(pruned, inputs)[key])
+        problem = _problem(network, params, pruned, name, data.train_x)
         layer = prune_layer(problem, method, pattern)
         pruned[name] = layer.weight
         masks.append(layer.mask)
-        objectives.append(layer.objective / problem.objective(np.zeros_like(weight)))
-    return pruned, masks, objectives
+    return pruned, masks
+
+
+def shares(network: rp.Network, params: dict, pruned: dict, inputs: np.ndarray) -> list[float]:
+    """Return `f(V) / f(0)` of every layer, on what the pruned layers below hand it."""
+    problems = {name: _problem(network, params, pruned, name, inputs) for name in network.prunable}
+    return [
+        problem.objective(pruned[name]) / problem.objective(0 * pruned[name])
+        for name, problem in problems.items()
+    ]
+
+
+def _problem(network, params, pruned, name, inputs):
+    """The problem of the layer that has this weight."""
+    inputs = network.layer_inputs(pruned, inputs)[name.removesuffix(".weight")]
+    return rp.LayerProblem.from_inputs(params[name], inputs)
 
 
 def measure(network: rp.Network, params: dict, data, method: str, pattern: str) -> Result:
     """Prune the network, time it, and try it on the held-out images."""
     begin = time.perf_counter()
-    pruned, masks, objectives = prune_network(network, params, data.train_x, method, pattern)
+    pruned, masks = prune_network(network, params, data, method, pattern)
     seconds = time.perf_counter() - begin
+    objectives = shares(network, params, pruned, data.train_x)
     return Result(
         pattern,
         method,

@@ -11,7 +11,20 @@ from matplotlib.figure import Figure
 from refprune.demo.compress import METHODS, Result
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), and a marker each for grey print.
-LOOKS = dict(zip(METHODS, [("#7f7f7f", "s"), ("#e69f00", "D"), ("#56b4e9", "o"), ("#0072b2", "^")]))
+LOOKS = dict(
+    zip(
+        METHODS,
+        [
+            ("#7f7f7f", "s"),
+            ("#e69f00", "D"),
+            ("#56b4e9", "o"),
+            ("#0072b2", "^"),
+            ("#cc79a7", "v"),
+            ("#009e73", "P"),
+        ],
+        strict=True,
+    )
+)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -30,14 +43,18 @@ def accuracy_picture(results: list[Result], dense: float) -> Figure:
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
     patterns = list(dict.fromkeys(result.pattern for result in results if ":" in result.pattern))
-    for number, (method, (colour, marker)) in enumerate(LOOKS.items()):
+    beside = list(dict.fromkeys(result.method for result in results if ":" in result.pattern))
+    width = 0.85 / len(beside)
+    for method, (colour, marker) in LOOKS.items():
         mine = [result for result in results if result.method == method]
         plain = [(_percent(r.pattern), 100 * r.accuracy) for r in mine if ":" not in r.pattern]
         left.plot(*zip(*plain), color=colour, marker=marker, label=method)
         for result in mine:
             if ":" in result.pattern:
-                place = patterns.index(result.pattern) + 0.27 * (number - 1)
-                bar = right.bar(place, 100 * result.accuracy, 0.25, color=colour)
+                place = patterns.index(result.pattern) + width * (
+                    beside.index(method) - (len(beside) - 1) / 2
+                )
+                bar = right.bar(place, 100 * result.accuracy, 0.93 * width, color=colour)
                 right.bar_label(bar, fmt="%.0f", fontsize=8, padding=-12)
     left.set(xlabel="zeros in every layer [%]", ylabel="test accuracy [%]", ylim=(0, 105))
     left.set_title("any weights may go", fontsize=10)
@@ -59,8 +76,11 @@ def _percent(pattern: str) -> float:
 
 
 def mask_picture(results: list[Result], pattern: str = "90 %") -> Figure:
-    """Draw the first layer's masks at one pattern, and below them how many neurons still see each pixel."""
-    chosen = [result for result in results if result.pattern == pattern]
+    """Draw the first layer's masks at one pattern, and below them how many neurons still see each pixel.
+
+    SNOWS has no masks of its own.
+    """
+    chosen = [result for result in results if result.pattern == pattern and result.method != METHODS[-1]]
     figure = _figure(2.4 * len(chosen), 4.4)
     axes = figure.subplots(2, len(chosen), height_ratios=(48, 56))
     seen = [np.asarray(result.masks[0]).sum(axis=0).reshape(8, 8) for result in chosen]

@@ -17,7 +17,7 @@ import refprune as rp
 from refprune import console as reports
 from refprune import testing
 from refprune.demo import digits, mlp, pictures
-from refprune.demo.compress import DAMP, measure_all
+from refprune.demo.compress import DAMP, GRADIENTS, STAGES, measure_all
 from refprune.demo.table import table
 
 
@@ -97,8 +97,11 @@ def _prune(console: Console, out: Path) -> None:
     error = 50 / len(data.test_y) ** 0.5
     console.print(
         "Objective: 1/2 tr((V - W) G (V - W)^T), as a share of that of an empty layer, mean of the layers. "
-        "Each layer is pruned on what the pruned layers below hand it. "
-        f"OBS damps by {DAMP:g} of the Gram's mean diagonal. Nothing is retrained. "
+        "It is measured on what the pruned layers below hand a layer, and most methods prune each layer on that. "
+        f"OBS damps by {DAMP:g} of the Gram's mean diagonal. "
+        f"WoodFisher has {STAGES} stages, each with the gradients of {GRADIENTS} images and their labels. "
+        "SNOWS fits what OBS keeps to the outputs of the whole network: a layer's own objective may rise for that. "
+        "Nothing is retrained. "
         f"Accuracy has a standard error of up to {error:.1f} points."
     )
     for path in pictures.save(results, dense, out):

@@ -8,11 +8,13 @@ from refprune.methods.iobs import iobs
 from refprune.methods.ispasp import ispasp
 from refprune.methods.magnitude import magnitude
 from refprune.methods.mini_batches import MiniBatches
+from refprune.methods.newton_cg import newton_cg
 from refprune.methods.obd import obd
 from refprune.methods.obs import obs
 from refprune.methods.optimal_weights import optimal_weights
 from refprune.methods.sparsegpt import sparsegpt
 from refprune.methods.wanda import wanda
+from refprune.methods.woodfisher import woodfisher
 
 __all__ = [
     "MiniBatches",
@@ -23,9 +25,11 @@ __all__ = [
     "iobs",
     "ispasp",
     "magnitude",
+    "newton_cg",
     "obd",
     "obs",
     "optimal_weights",
     "sparsegpt",
     "wanda",
+    "woodfisher",
 ]

@@ -5,8 +5,12 @@ the delta that comes from above, and its tangent :math:`2 c_j \dot y_j` to the d
 the network then gives the derivatives of all terms together.
 """
 
+from refprune.arrays import concat
+
+from . import chain
 from .chain import Residual
 from .kinds import Layer, add
+from .point import parts
 
 
 class Captured(Layer):
@@ -71,3 +75,26 @@ def wrapped(layers: list, targets: dict, scales: dict, start: str = "") -> list:
             layer = Residual(*(wrapped(part, targets, scales, f"{key}.{name}.") for name, part in branches))
         found.append(Captured(layer, targets[key], scales[key]) if key in targets else layer)
     return found
+
+
+def top(name):
+    """The index in the list of layers of what is called `name`."""
+    return int(name.partition(".")[0])
+
+
+def moved(name, by):
+    """The name with its first index moved."""
+    n, dot, rest = name.partition(".")
+    return f"{int(n) + by}{dot}{rest}"
+
+
+def traced(network, params, x, first, keys):
+    """The inputs of layer `first` and the outputs of the layers `keys`, for all samples."""
+    inputs, outputs, last = [], {key: [] for key in keys}, max(map(top, keys))
+    for part in parts(network, x):
+        for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part, ...]):
+            if key == str(first):
+                inputs.append(u + 0)
+            if key in outputs:
+                outputs[key].append(y)
+    return concat(inputs, axis=0), {key: concat(found, axis=0) for key, found in outputs.items()}

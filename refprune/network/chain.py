@@ -103,16 +103,25 @@ def pull(records, delta, want="sum", inner=True, keep=False) -> tuple[dict, Any]
     return gradients, delta
 
 
+def wanted(want, key):
+    """What `want` asks of the layer or branch `key`: True, False, or the rest of a longer key."""
+    if isinstance(want, bool):
+        return want
+    first, _, rest = want.partition(".")
+    return (rest or True) if first == key else False
+
+
 def pull_tangent(records, held, dparams, ddelta, want=True, inner=True) -> tuple[dict, Any]:
     """The tangent of `pull`: a name that is missing from the gradients stands for zero.
 
     With `held` None and no directions only `ddelta` is sent down, as `pull` would: the Gauss-Newton product.
-    `want` is True for all gradients, False for none, or the key of the one layer whose gradients are asked for.
+    `want` is True for all gradients, False for none, or the key of the one layer whose gradients are asked for, also
+    inside a residual: ``"3.body.0"``.
     """
     gradients, inside = {}, own(dparams)
     for n in reversed(range(len(records))):
         r = records[n]
-        asked, more = want is True or want == r.key, inner or n > 0
+        asked, more = wanted(want, r.key), inner or n > 0
         kept = None if held is None else held[n]
         found, ddelta = r.layer.pull_tangent(
             r.tape, r.params, r.delta, kept, inside[r.key], ddelta, asked, more
@@ -197,11 +206,12 @@ class Residual(Layer):
         return self._joined(parts, delta)
 
     def pull_tangent(self, tape, params, delta, held, dparams, ddelta, want=True, inner=True):
-        inside = own(dparams)
-        parts = {
-            name: pull_tangent(records, held and held[name], inside[name], ddelta, want, inner)
-            for name, records in tape.items()
-        }
+        inside, parts = own(dparams), {}
+        for name, records in tape.items():
+            asked, parts[name] = wanted(want, name), ({}, None)
+            if asked or inner:  # else nobody looks at what this branch would give
+                kept = held and held[name]
+                parts[name] = pull_tangent(records, kept, inside[name], ddelta, asked, inner)
         return self._joined(parts, ddelta)
 
     def _joined(self, parts, delta):

@@ -7,19 +7,37 @@ backward pass (`refprune.network.captured`); products with the Hessian by the R-
 Source: Lucas & Mazumder 2024 (SNOWS), equation of the K-step reconstruction.
 """
 
+from collections.abc import Callable
+from copy import copy
+from functools import partial
 from math import prod
 
-from refprune.arrays import Array, astype, cast, concat, eye, integer, namespace, real, swap
+import numpy as np
+
+from refprune.arrays import (
+    Array,
+    astype,
+    cast,
+    concat,
+    eye,
+    flag,
+    from_numpy,
+    integer,
+    namespace,
+    real,
+    swap,
+)
 
 from . import captured, chain
 from .activations import GELU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
 from .bilinear import Conv2d, Dense
 from .dicts import TYPES
-from .point import NUMBERS, parts
+from .point import NUMBERS
 
 OPERATIONS = tuple(layer.type for layer in (Dense, Conv2d, ReLU, ReLU6, Tanh, Sigmoid, GELU, SiLU, Softplus))
 REDUCTIONS = ("samples", "sum", "entries")
 DIRECTIONS = 64  # that `hessian` sends through the layers at once
+KEPT = 2**27  # numbers that `products` keeps at most
 
 
 class Reconstruction:
@@ -48,6 +66,8 @@ class Reconstruction:
         The types of layers that count, by their names in the plain-data form.
     reduction : str
         ``"samples"``: as above; ``"sum"`` without 1/N; ``"entries"``: the mean over all entries of each output.
+    logits : bool
+        The network's output is compared too, however far it is.
 
     Attributes
     ----------
@@ -96,28 +116,50 @@ class Reconstruction:
         dense: dict | None = None,
         operations: tuple[str, ...] | None = None,
         reduction: str = "samples",
+        logits: bool = False,
     ):
         params, x = network.ready(params, inputs)
         self._key = key = _key(network, layer)
         types = OPERATIONS if operations is None else _types(operations)
         found = captured.reached(network.layers, key.split("."), types)
-        self.captured = tuple(found if horizon is None else found[: 1 + integer("horizon", horizon, least=0)])
+        found = found if horizon is None else found[: 1 + integer("horizon", horizon, least=0)]
+        last = str(len(network.layers) - 1)
+        self.captured = (*found, last) if flag("logits", logits) and last not in found else tuple(found)
         if reduction not in REDUCTIONS:
             raise ValueError(f"need reduction in {', '.join(REDUCTIONS)}; got {reduction!r}")
-        first, last = int(key.partition(".")[0]), max(int(found.partition(".")[0]) for found in self.captured)
+        first, last = captured.top(key), max(map(captured.top, self.captured))
         self._tail = network.layers[first : last + 1]
         self._params = {
-            _moved(name, -first): value for name, value in params.items() if first <= _top(name) <= last
+            captured.moved(name, -first): value
+            for name, value in params.items()
+            if first <= captured.top(name) <= last
         }
-        self._name, self._shape = _moved(f"{key}.weight", -first), network.shapes[f"{key}.weight"]
+        self._name, self._shape = captured.moved(f"{key}.weight", -first), network.shapes[f"{key}.weight"]
         self.weight = namespace(x).reshape(self._params[self._name], (prod(self._shape),)) + 0
-        self._inputs, targets = _traced(network, params, x, first, self.captured)
+        self._inputs, targets = captured.traced(network, params, x, first, self.captured)
         if dense is not None:
-            _, targets = _traced(network, *network.ready(dense, inputs), first, self.captured)
+            _, targets = captured.traced(network, *network.ready(dense, inputs), first, self.captured)
             namespace(x, *targets.values())
-        self._targets = {_moved(name, -first): value for name, value in targets.items()}
-        self._scales = {name: _scale(target, reduction) for name, target in self._targets.items()}
+        self._targets = {captured.moved(name, -first): value for name, value in targets.items()}
+        self._reduction, self._scales = reduction, _scales(self._targets, reduction)
         self._held = sum(chain.held(self._tail, tuple(self._inputs.shape[1:])))
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are, N."""
+        return self._inputs.shape[0]
+
+    def part(self, rows: np.ndarray) -> "Reconstruction":
+        """F over the samples at `rows`, a NumPy array of indices, as from a Generator; its means are over them."""
+        if not (isinstance(rows, np.ndarray) and rows.dtype.kind in "iu"):
+            raise TypeError(f"need rows to be a NumPy array of integers; got {rows!r}")
+        if rows.ndim != 1 or rows.size == 0 or not 0 <= rows.min() <= rows.max() < self.samples:
+            raise ValueError(f"need rows (n,), indices below {self.samples}, one at least; got {rows!r}")
+        part, xp, at = copy(self), namespace(self._inputs), from_numpy(rows, self._inputs)
+        part._inputs = xp.take(self._inputs, at, axis=0)
+        part._targets = {name: xp.take(target, at, axis=0) for name, target in self._targets.items()}
+        part._scales = _scales(part._targets, self._reduction)
+        return part
 
     def _parts(self, w, lead=1):
         """Yield (params, inputs, targets) at `w` for some samples after the others."""
@@ -158,21 +200,47 @@ class Reconstruction:
         r"""The Gauss-Newton matrix :math:`2 \sum_j J_j^T J_j / N` at `w` times `v`, (d,) or (directions, d)."""
         return self._product(w, v, True)
 
+    def products(self, w: Array, gauss_newton: bool = False) -> Callable[[Array], Array]:
+        """``v -> hvp(w, v)``, or the Gauss-Newton product, for many v (d,) at one `w`.
+
+        The passes that do not depend on v are made once, and kept where they take at most 2^27 numbers (1 GiB in
+        float64): a product costs about half then.
+        """
+        recorded = partial(self._recorded, w, gauss_newton)
+        if self._held * self.samples <= KEPT:
+            points = list(recorded())
+            recorded = partial(iter, points)
+
+        def product(v):
+            return self._pulled(recorded(), real("v", v, shape=(self.weight.shape[0],)))
+
+        return product
+
     def _product(self, w, v, gauss_newton):
         real("v", v, ndim=(1, 2))
-        d, lead, total = self.weight.shape[0], tuple(v.shape[:-1]), 0
+        d = self.weight.shape[0]
         if v.shape[-1] != d:
             raise ValueError(f"need v of shape ({d},) or (directions, {d}); got {tuple(v.shape)}")
-        for params, x, targets in self._parts(w, prod(lead)):
+        return self._pulled(self._recorded(w, gauss_newton, prod(v.shape[:-1])), v)
+
+    def _recorded(self, w, gauss_newton, lead=1):
+        """Yield the records of the layers at `w`, deltas too, for some samples after the others."""
+        for params, x, targets in self._parts(w, lead):
             # the Gauss-Newton matrix is the Hessian of an F whose targets are reached
             targets = dict.fromkeys(targets) if gauss_newton else targets
             f, records = chain.record(captured.wrapped(self._tail, targets, self._scales), params, x)
             chain.pull(records, 0 * f, None, inner=False, keep=True)
-            directions = {self._name: namespace(x, v).reshape(astype(v, x.dtype), (*lead, *self._shape))}
+            yield f, records
+
+    def _pulled(self, recorded, v):
+        """The products with `v`, (d,) or (directions, d), the sum over the parts that were recorded."""
+        lead, total, key = tuple(v.shape[:-1]), 0, self._name.removesuffix(".weight")
+        for f, records in recorded:
+            directions = {self._name: namespace(f, v).reshape(astype(v, f.dtype), (*lead, *self._shape))}
             _, held = chain.push(records, directions, None)
-            found, _ = chain.pull_tangent(records, held, directions, None, want="0", inner=False)
+            found, _ = chain.pull_tangent(records, held, directions, None, want=key, inner=False)
             total = total + found[self._name]
-        return namespace(total).reshape(total, (*lead, d))
+        return namespace(total).reshape(total, tuple(v.shape))
 
     def hessian(self, w: Array) -> Array:
         """The Hessian at `w`, (d, d): a product with every unit vector."""
@@ -207,29 +275,7 @@ def _types(operations):
     return tuple(operations)
 
 
-def _top(name):
-    """The index in the list of layers of what is called `name`."""
-    return int(name.partition(".")[0])
-
-
-def _moved(name, by):
-    """The name with its first index moved."""
-    n, dot, rest = name.partition(".")
-    return f"{int(n) + by}{dot}{rest}"
-
-
-def _traced(network, params, x, first, keys):
-    """The inputs of layer `first` and the outputs of the layers `keys`, for all samples."""
-    inputs, outputs, last = [], {key: [] for key in keys}, max(map(_top, keys))
-    for part in parts(network, x):
-        for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part, ...]):
-            if key == str(first):
-                inputs.append(u + 0)
-            if key in outputs:
-                outputs[key].append(y)
-    return concat(inputs, axis=0), {key: concat(found, axis=0) for key, found in outputs.items()}
-
-
-def _scale(target, reduction):
-    """The factor of the squared distance to `target` (samples, ...)."""
-    return {"samples": 1 / target.shape[0], "sum": 1.0, "entries": 1 / prod(target.shape)}[reduction]
+def _scales(targets, reduction):
+    """The factor of the squared distance to every target (samples, ...)."""
+    of = {"samples": lambda t: 1 / t.shape[0], "sum": lambda t: 1.0, "entries": lambda t: 1 / prod(t.shape)}
+    return {name: of[reduction](target) for name, target in targets.items()}

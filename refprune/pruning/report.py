@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass, fields
 
 from refprune.patterns import Groups
 
-HEAD = ("layer", "method", "pattern", "weights", "pruned", "sparsity", "objective", "output error", "seconds")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -47,6 +45,10 @@ class Row:
     seconds: float
     note: str = ""
 
+    head = (
+        "layer", "method", "pattern", "weights", "pruned", "sparsity", "objective", "output error", "seconds"
+    )  # fmt: skip
+
     def cells(self):
         """The entries of the table, as words."""
         numbers = (
@@ -65,7 +67,7 @@ class Report:
     Parameters
     ----------
     layers : tuple of Row
-        In flat order.
+        In flat order; of :class:`refprune.pruning.readjusted.Readjusted` after `rp.snows`.
     calibration : str
         ``"pruned"`` or ``"dense"``.
     seconds : float
@@ -115,8 +117,9 @@ class Report:
 
     def __str__(self):
         total = ("total", "", "", str(self.weights), str(self.pruned), f"{self.sparsity:.2%}", "", "")
-        lines = [HEAD, *(row.cells() for row in self.layers), (*total, f"{self.seconds:.2f}")]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+        head = self.layers[0].head
+        lines = [head, *(row.cells() for row in self.layers), (*total, f"{self.seconds:.2f}")]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         text = [
             "  ".join(
                 cell.ljust(width) if i < 3 else cell.rjust(width)

@@ -50,7 +50,7 @@ def carried(layers, params, x, left, right):
             empty = none[:, : array.size].reshape(0, *array.shape)
             own[key] = parameter(array, empty, empty), parameter(np.abs(array), *parts)
             at += array.size
-    f, A, E = run(layers, own.__getitem__, (constant(x), constant(np.abs(x)), constant(0 * x)), _RULES)
+    f, A, E = run(layers, own.__getitem__, (constant(x), constant(np.abs(x)), constant(0 * x)), CARRIED)
     flat = f.value[0, 0].reshape(len(x), -1)
     return flat, *(linear(lambda part: part.reshape(*part.shape[:2], *flat.shape), jet) for jet in (A, E))
 
@@ -127,7 +127,7 @@ def _residual(layer, own, carry, rules):
     return _stepped(*(add(body, shortcut) for body, shortcut in zip(*parts, strict=True)))
 
 
-_RULES = {
+CARRIED = {
     **{
         name: _alike(name)
         for name in ("dense", "conv2d", "batchnorm2d", "avgpool2d", "globalavgpool", "flatten")

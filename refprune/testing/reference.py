@@ -19,7 +19,8 @@ CLAIMS = {
         "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
         "alps", "iht", "htp", "cosamp", "iht-step", "cosamp-step", "iobs-step", "iobs", "ispasp", "cg",
-        "hvp", "hessian", "gauss-newton", "per-sample-gradients",
+        "fisher-inverse", "woodfisher",
+        "hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg",
     )
 }  # fmt: skip
 
@@ -173,6 +174,16 @@ def iobs(design, target, keep, start):
     return rp.iobs(rp.LeastSquares(design, target), keep, start).weight
 
 
+def fisher_inverse(gradients, damp):
+    """`rp.fisher_inverse`, the whole matrix."""
+    return rp.fisher_inverse(gradients, damp)
+
+
+def woodfisher(weight, gradients, sparsity, damp):
+    """`rp.woodfisher`, one budget and the joint update."""
+    return rp.woodfisher(weight, gradients, rp.Unstructured(sparsity), damp)
+
+
 def cg(matvec, b, rtol):
     """`rp.conjugate_gradient`; an error where it gives up above what rounding explains."""
     answer = conjugate_gradient(matvec, b, rtol=rtol, max_iter=5 * b.shape[0])
@@ -199,3 +210,12 @@ def gauss_newton(layers, params, x, y, loss):
 def per_sample_gradients(layers, params, x, y, loss):
     """`Network.per_sample_gradients`."""
     return rp.Network.from_dicts(layers).per_sample_gradients(params, x, y, loss)
+
+
+def newton_cg(layers, params, x, layer, mask, horizon):
+    """`rp.snows` on one layer, with the Gauss-Newton matrix, to a tenth of what is asked for."""
+    network, name = rp.Network.from_dicts(layers), f"{layer}.weight"
+    settings = {"curvature": "gauss-newton", "max_iter": 200, "tol": 1e-5, "progress": False}
+    answer = rp.snows(network, params, {name: mask}, x, horizon, **settings)
+    (row,) = (row for row in answer.report.layers if row.layer == str(layer))
+    return {"weight": answer.params[name], "objective": row.after}

@@ -225,6 +225,93 @@ def test_reductions_and_operations():
         close(objective.hvp(w, v), by_autograd.hvp(F, w, v), "product")
 
 
+def test_the_output_of_the_network_can_be_compared_too():
+    params, x = setting()
+    for layer, horizon, keys in (
+        (0, 1, "0 1 8"),
+        ("3.body.0", 0, "3.body.0 8"),
+        (7, 0, "7 8"),
+        (7, 1, "7 8"),
+        (0, None, "0 1 3.body.0 3.body.1 3.body.2 3.shortcut.0 5 7 8"),
+    ):
+        objective = rp.Reconstruction(CNN, params, x, layer, horizon, logits=True)
+        assert objective.captured == tuple(keys.split())
+        F, w = naive(CNN, params, x, str(layer), keys.split()), moved(objective)
+        close(objective.value(w), F(w), "value")
+        close(objective.gradient(w), by_autograd.gradient(F, w), "gradient")
+        close(objective.hvp(w, w), by_autograd.hvp(F, w, w), "product")
+    network = rp.Network(
+        [rp.Dense(4, 4), rp.Residual([rp.Dense(4, 4), rp.Tanh()])]
+    )  # its output is no operation
+    params, x = setting(network, (4,))
+    assert rp.Reconstruction(network, params, x, 0, 0, logits=True).captured == ("0", "1")
+
+
+@pytest.mark.parametrize("kept", [0, 2**27])
+def test_many_products_at_one_point(monkeypatch, kept):
+    """Bit for bit those of `hvp`, whether what does not depend on v is kept or not."""
+    monkeypatch.setattr(reconstruction, "KEPT", kept)
+    monkeypatch.setattr(reconstruction, "NUMBERS", 2000)  # in parts
+    params, x = setting()
+    objective = rp.Reconstruction(CNN, params, x, "3.body.0", None)
+    w, passes = moved(objective), []
+    record = reconstruction.chain.record
+    for gauss_newton, name in ((False, "hvp"), (True, "gauss_newton_product")):
+        product = objective.products(w, gauss_newton)
+        monkeypatch.setattr(reconstruction.chain, "record", lambda *args: passes.append(1) or record(*args))
+        for seed in range(3):
+            v = moved(objective, seed)
+            before = len(passes)
+            found = product(v)
+            assert (len(passes) > before) == (kept == 0)
+            assert_array_equal(found, getattr(objective, name)(w, v))
+        monkeypatch.setattr(reconstruction.chain, "record", record)
+    with pytest.raises(ValueError, match=r"need v of shape \(9\); got \(8,\)"):
+        product(w[:-1])
+
+
+@pytest.mark.parametrize("layer", ["0", "3.body.0", "3.body.2", "3.shortcut.0"])
+def test_a_product_takes_the_tangent_of_one_gradient(monkeypatch, layer):
+    """Not those of the other convolutions, in a residual neither."""
+    params, x = setting()
+    objective = rp.Reconstruction(CNN, params, x, layer, None)
+    product, adjoint, taken = objective.products(objective.weight), rp.Conv2d.weight_adjoint, []
+    monkeypatch.setattr(rp.Conv2d, "weight_adjoint", lambda *args: taken.append(1) or adjoint(*args))
+    product(objective.weight)
+    # d/dV of delta^T u: once for the tangent of delta; the tangent of u is 0
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("reduction", ["samples", "sum", "entries"])
+def test_some_of_the_samples(reduction):
+    params, x = setting()
+    rows = np.array([3, 0, 4])
+    given = {
+        "network": CNN,
+        "params": params,
+        "layer": 0,
+        "horizon": 3,
+        "reduction": reduction,
+        "logits": True,
+    }
+    whole, few = (rp.Reconstruction(inputs=part, **given) for part in (x, x[rows]))
+    part, w = whole.part(rows), moved(whole)
+    assert (part.samples, whole.samples) == (3, 5)
+    close(part.value(w), few.value(w), "value")
+    close(part.gradient(w), few.gradient(w), "gradient")
+    close(part.hvp(w, w), few.hvp(w, w), "product")
+    close(whole.part(np.arange(5)).gradient(w), whole.gradient(w), "gradient")
+    for wrong, kind, message in (
+        ([0, 1], TypeError, "need rows to be a NumPy array of integers"),
+        (np.array([0.0]), TypeError, "need rows to be a NumPy array of integers"),
+        (np.array([5]), ValueError, r"need rows \(n,\), indices below 5, one at least"),
+        (np.array([], dtype=int), ValueError, "one at least"),
+        (np.array([-1]), ValueError, "indices below 5"),
+    ):
+        with pytest.raises(kind, match=message):
+            whole.part(wrong)
+
+
 def test_gauss_newton_of_a_smooth_tail():
     params, x = setting()
     objective = rp.Reconstruction(CNN, params, x, 0, None)
@@ -363,6 +450,7 @@ def test_wrong_readings_differ(name):
         ({"layer": 0.0}, TypeError, "need layer to be an integer; got 0.0"),
         ({"horizon": -1}, ValueError, "need horizon >= 0; got -1"),
         ({"horizon": 1.5}, TypeError, "need horizon to be an integer; got 1.5"),
+        ({"logits": 1}, TypeError, "need logits to be True or False; got 1"),
         ({"reduction": "mean"}, ValueError, "need reduction in samples, sum, entries; got 'mean'"),
         ({"operations": "conv2d"}, TypeError, "need operations to be a tuple of types; got 'conv2d'"),
         ({"operations": ("conv",)}, ValueError, "need operations among dense, .*; got 'conv'"),

@@ -11,10 +11,12 @@ from fractions import Fraction
 from itertools import islice
 from math import prod
 
+from right_fishers import Fishers
 from right_networks import Networks
 from right_recovery import Recovery
 from right_steps import Steps
 from right_sweeps import Sweeps
+from right_tails import Tails
 from right_units import Units
 
 
@@ -24,7 +26,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps, Steps, Units, Recovery):
+class Kernels(Networks, Sweeps, Steps, Units, Recovery, Fishers, Tails):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed
@@ -269,7 +271,7 @@ class Kernels(Networks, Sweeps, Steps, Units, Recovery):
 
 
 PATHS = ("obs", "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "sparsegpt", "sparsegpt-nm",
-         "iobs-step", "iobs")  # fmt: skip
+         "iobs-step", "iobs", "fisher-inverse", "woodfisher")  # fmt: skip
 
 
 @dataclass(frozen=True)

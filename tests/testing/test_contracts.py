@@ -15,7 +15,7 @@ ISSUED = {
     "topk-mask", "nm-mask", "gram", "gram-conv", "magnitude", "magnitude-nm", "wanda", "wanda-nm", "obd", "obs",
     "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
     "alps", "ispasp", "iht", "htp", "cosamp", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
-    "iht-step", "cosamp-step", "iobs-step", "iobs",
+    "newton-cg", "iht-step", "cosamp-step", "iobs-step", "iobs", "fisher-inverse", "woodfisher",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_the_contracts_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_refprune_passes_its_own_oracle(name, dtype):
     implementation = getattr(reference, name.replace("-", "_"))
-    examples = 50 if name in ("hvp", "hessian", "gauss-newton", "per-sample-gradients") else 120
+    examples = 50 if name in ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg") else 120
     report = testing.run(
         implementation,
         name,

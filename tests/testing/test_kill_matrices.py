@@ -11,12 +11,22 @@ from refprune import testing
 NAMES = tuple(testing.contracts)
 RECORDED = json.loads((Path(__file__).parents[2] / "docs" / "contracts" / "kill_matrix.json").read_text())
 # Fewer cases where an answer takes long.
-SLOW = ("obs", "exact", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
-HEAVY = ("sparsegpt", "sparsegpt-nm", "alps", "ispasp", "iht", "cosamp", "cosamp-step", "iobs-step", "iobs")
+SLOW = ("obs", "exact", "fisher", "cg", "hvp", "hessian", "gauss-newton", "per-sample")
+HEAVY = (
+    "sparsegpt",
+    "sparsegpt-nm",
+    "alps",
+    "ispasp",
+    "iht",
+    "cosamp-step",
+    "iobs-step",
+    "iobs",
+    "woodfisher",
+)
 FEW = (
     {name: 80 for name in NAMES if name.startswith(SLOW)}
     | dict.fromkeys(HEAVY, 60)
-    | {"htp": 100, "cosamp": 100}
+    | {"htp": 100, "cosamp": 100, "newton-cg": 100}
 )
 
 

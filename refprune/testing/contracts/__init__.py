@@ -8,6 +8,7 @@ from . import (
     exact_obs,
     exact_obs_blocks,
     exact_obs_nm,
+    fisher_inverse,
     gram,
     gram_conv,
     iht_step,
@@ -16,12 +17,14 @@ from . import (
     ispasp,
     masks,
     networks,
+    newton_cg,
     obs,
     one_shot,
     optimal_weights,
     recovery,
     sparsegpt,
     sparsegpt_nm,
+    woodfisher,
 )
 
 _ALL = (
@@ -48,7 +51,10 @@ _ALL = (
     iobs_step.CONTRACT,
     iobs.CONTRACT,
     ispasp.CONTRACT,
+    fisher_inverse.CONTRACT,
+    woodfisher.CONTRACT,
     *networks.CONTRACTS,
+    newton_cg.CONTRACT,
 )
 
 contracts = {contract.name: contract for contract in _ALL}

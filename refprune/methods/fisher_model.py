@@ -1,0 +1,249 @@
+r"""The damped empirical Fisher matrix as the curvature of a model of the loss, and its minimisers on a support.
+
+Model: ``q(v) = 1/2 (v - w)^T F (v - w)`` with ``F = damp I + G^T G / N`` of gradients G (N, d), or F's diagonal blocks;
+with `first_order` also ``mean g . (v - w)``, which makes it the regression ``1/(2N) |G (v - w) + 1|^2`` with a ridge.
+Problem: least q with zeros off a support K, and what one zero costs.
+What makes it fast: no d by d matrix. With ``A = G G^T + damp N I`` (Woodbury) the diagonal of the inverse is
+``(1 - g_j^T A^-1 g_j) / damp``, g_j a column of G. On K, with ``A_K = G_K G_K^T + damp N I``,
+
+    v_K = w_K + G_K^T A_K^-1 r,    r = G_P w_P  (less 1 with first order).
+
+A block with fewer columns than gradients has the smaller system of its columns instead.
+Cost: N^2 d + N^3 for each of the two; a block of m < N columns N m^2.
+Source: Singh and Alistarh 2020, WoodFisher; Benbaki et al. 2023, Fast as CHITA, for the regression.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from refprune.arrays import (
+    concat,
+    diagonal,
+    eye,
+    from_numpy,
+    full,
+    inv_spd,
+    inverse_factor,
+    namespace,
+    solve_spd,
+    swap,
+    to_numpy,
+)
+
+CHUNK = 2**20  # numbers of a temporary array: 8 MiB in float64
+
+
+@dataclass(frozen=True)
+class FisherModel:
+    """The model q over flat vectors (d,); one of the objectives of refprune, in one precision.
+
+    `gradients` (N, d) are 0 in the columns of prior zeros, which `living` (d,) marks False; `blocks` are slices;
+    `linear` is 1 with the first order, else 0, in the units of the rest.
+    """
+
+    weight: Any
+    gradients: Any
+    damp: float
+    blocks: tuple
+    linear: float
+    living: Any
+
+    @property
+    def samples(self):
+        """N."""
+        return self.gradients.shape[0]
+
+    def parts(self, *vectors):
+        """(G_b, the piece of each vector) for every block."""
+        for at in self.blocks:
+            yield self.gradients[:, at], *(v[at] for v in vectors)
+
+    def value(self, v):
+        """q at `v` (d,), a float."""
+        step, total = v - self.weight, 0.0
+        for G, s in self.parts(step):
+            image = G @ s
+            total += _dot(image, image) / (2 * self.samples)
+            total += self.linear * float(namespace(image).sum(image)) / self.samples
+        return total + self.damp / 2 * _dot(step, step)
+
+    def gradient(self, v):
+        """The gradient of q at `v` (d,)."""
+        step = v - self.weight
+        found = [swap(G) @ (G @ s + self.linear) / self.samples for G, s in self.parts(step)]
+        return _joined(found, step) + self.damp * step
+
+    def hvp(self, w, v):
+        """F v, (d,), whatever `w`."""
+        return _joined([swap(G) @ (G @ s) / self.samples for G, s in self.parts(v)], v) + self.damp * v
+
+    def curvature_along(self, v):
+        """``v^T F v``, a float, with one product."""
+        images = [G @ s for G, s in self.parts(v)]
+        return sum(_dot(image, image) for image in images) / self.samples + self.damp * _dot(v, v)
+
+    def hessian(self, w):
+        """F (d, d), whatever `w`."""
+        rows = eye(self.weight.shape[0], self.weight)
+        return namespace(rows).stack([self.hvp(w, rows[i, :]) for i in range(rows.shape[0])])
+
+    def inverse_diagonal(self):
+        """The diagonal of F^-1, (d,); what is below its bound ``1 / F_jj`` by rounding is put there."""
+        found = []
+        for G, living in self.parts(self.living):
+            xp = namespace(G)
+            if self._wide(G.shape[1]):
+                half = swap(self.definite(inverse_factor, outer(G, self.damp)))
+                own = (1 - concat(list(_column_sums(half, G)), axis=0)) / self.damp
+                floor = 1 / (self.damp + xp.sum(G * G, axis=0) / self.samples)
+                found.append(xp.where(own > floor, own, floor))
+            else:
+                F = _inner(G, self.damp, living) / self.samples
+                found.append(diagonal(self.definite(inv_spd, F)))
+        return _joined(found, self.weight)
+
+    def newton(self):
+        """The minimiser of q, (d,): the weight itself without first order."""
+        return self.best(self.living) if self.linear else self.weight + 0
+
+    def best(self, mask):
+        """The minimiser of q (d,) among the weights that are 0 where `mask` (d,) is False."""
+        found = []
+        for G, w, kept in self.parts(self.weight, mask):
+            xp, K = namespace(G), np.flatnonzero(to_numpy(kept))
+            residual = G @ xp.where(kept, 0, w) - self.linear  # (N,)
+            if len(K) == 0 or not bool(xp.any(residual != 0)):
+                found.append(xp.where(kept, w, 0))
+                continue
+            on = xp.take(G, from_numpy(K, G), axis=1)
+            if self._wide(len(K)):
+                move = swap(G) @ self.definite(solve_spd, outer(on, self.damp), residual)
+            else:
+                living = full((len(K),), True, kept)
+                x = self.definite(solve_spd, _inner(on, self.damp, living), swap(on) @ residual)
+                move = _spread(x, K, w)
+            found.append(xp.where(kept, w + move, 0))
+        return _joined(found, self.weight)
+
+    def summed(self, mask, scores):
+        """The Newton point and the sum of the best moves for each pruned weight alone, (d,), zeros off `mask`.
+
+        `scores` (d,) is the diagonal of F^-1.
+        """
+        point, found = self.newton(), []
+        xp = namespace(point)
+        shares = xp.where(xp.logical_or(mask, xp.logical_not(self.living)), 0, point / scores)  # (d,)
+        for G, share, living in self.parts(shares, self.living):
+            if self._wide(G.shape[1]):
+                inner = self.definite(solve_spd, outer(G, self.damp), G @ share)
+                found.append((share - swap(G) @ inner) / self.damp)
+            else:
+                found.append(self.definite(solve_spd, _inner(G, self.damp, living), share * self.samples))
+        return xp.where(mask, point - _joined(found, point), 0)
+
+    def _wide(self, columns):
+        """Whether the system of the samples is the smaller one."""
+        return self.samples < columns and self.damp > 0
+
+    def definite(self, compute, *arrays):
+        """`compute` of arrays whose first must be positive definite."""
+        try:
+            return compute(*arrays)
+        except np.linalg.LinAlgError:
+            raise self._singular() from None
+
+    def _singular(self):
+        N, d = self.gradients.shape
+        return np.linalg.LinAlgError(
+            f"need a Fisher matrix that is positive definite to rounding; got too small a damp for {N} gradients "
+            f"of {d} weights"
+        )
+
+
+@dataclass(frozen=True)
+class DiagonalModel(FisherModel):
+    """The same with the diagonal of F alone: no weight makes up for another one."""
+
+    @cached_property
+    def diagonal(self):
+        """The diagonal of F, (d,)."""
+        xp = namespace(self.gradients)
+        found = self.damp + xp.sum(self.gradients * self.gradients, axis=0) / self.samples
+        found = xp.where(self.living, found, 1)
+        if not bool(xp.all(found > 0)):
+            raise self._singular()
+        return found
+
+    @cached_property
+    def slope(self):
+        """The gradient of q at the weight, (d,)."""
+        return self.linear * namespace(self.gradients).sum(self.gradients, axis=0) / self.samples
+
+    def value(self, v):
+        """q at `v` (d,), a float."""
+        step = v - self.weight
+        return _dot(step * self.diagonal, step) / 2 + _dot(self.slope, step)
+
+    def gradient(self, v):
+        """The gradient of q at `v` (d,)."""
+        return self.diagonal * (v - self.weight) + self.slope
+
+    def hvp(self, w, v):
+        """F v, (d,), whatever `w`."""
+        return self.diagonal * v
+
+    def inverse_diagonal(self):
+        """The diagonal of F^-1, (d,)."""
+        return 1 / self.diagonal
+
+    def curvature_along(self, v):
+        """``v^T F v``, a float."""
+        return _dot(self.diagonal * v, v)
+
+    def best(self, mask):
+        """The minimiser of q (d,) among the weights that are 0 where `mask` (d,) is False."""
+        return namespace(mask).where(mask, self.weight - self.slope / self.diagonal, 0)
+
+    def summed(self, mask, scores):
+        """As `best`: no weight moves for another."""
+        return self.best(mask)
+
+
+def _column_sums(half, G):
+    """The squared lengths of the columns of ``half G``, in pieces."""
+    size = max(1, CHUNK // G.shape[0])
+    for first in range(0, G.shape[1], size):
+        image = half @ G[:, first : min(first + size, G.shape[1])]
+        yield namespace(image).sum(image * image, axis=0)
+
+
+def outer(G, damp):
+    """``G G^T + damp N I``, (N, N)."""
+    return G @ swap(G) + damp * G.shape[0] * eye(G.shape[0], G)
+
+
+def _inner(G, damp, living):
+    """``G^T G + damp N I``, (m, m), with N more on the diagonal of what does not live, which is alone there."""
+    xp, N = namespace(G), G.shape[0]
+    ridge = xp.where(living, full(living.shape, damp * N, G), full(living.shape, damp * N + N, G))
+    return swap(G) @ G + ridge * eye(G.shape[1], G)
+
+
+def _spread(x, K, like):
+    """The vector like `like` with `x` at the indices `K` (NumPy) and 0 elsewhere."""
+    places = np.full(like.shape[0], len(K))
+    places[K] = np.arange(len(K))
+    return namespace(x).take(concat([x, full((1,), 0, x)], axis=0), from_numpy(places, like), axis=0)
+
+
+def _joined(pieces, like):
+    """One vector of the pieces of all blocks."""
+    return concat(pieces, axis=0) if pieces else like + 0
+
+
+def _dot(a, b):
+    """The inner product, a float."""
+    return float(namespace(a, b).sum(a * b))

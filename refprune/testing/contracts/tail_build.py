@@ -1,0 +1,127 @@
+"""The generated calls of `newton-cg`, and their invariances: a network, one of its layers, a mask, how far ahead."""
+
+import numpy as np
+
+from .. import make
+from ..architectures import PALETTE
+from ..network_shapes import SHAPELESS
+from ..networks import problem
+from ..tail import operations
+
+FLAGS = (
+    "Square", "NoBias", "WiderThanBlock", "OneOutput", "Residual", "Shortcut", "Conv", "ConvPadding", "ConvStride",
+    "ConvDilation", "ConvGroups", "Depthwise", "MaxPool", "AvgPool", "BatchNorm", "ReLU", "Smooth", "OneSample",
+    "LossScale", "ZeroWeight", "DeadInput", "ZeroResidual", "K1", "KAll", "Horizon0",
+    "HorizonBeyond", "LastLayer", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape",
+    "WrongCount", "UnknownLayer",
+)  # fmt: skip
+SPECIAL = {flag for found in PALETTE.values() for flag in found.flags}
+
+
+def suits(flag, name):
+    """Whether a flag makes sense on an architecture of the palette."""
+    return flag not in SPECIAL or flag in PALETTE[name].flags
+
+
+def build(flag, name, rng, dtype):
+    """One call."""
+    found = problem(rng, flag, dtype, "squared", name)
+    layers = found["layers"]
+    places = [i for i, layer in enumerate(layers) if layer["type"] in ("dense", "conv2d")]
+    last = flag in ("LossScale", "LastLayer")  # only the last layer's numbers are small
+    place = places[-1] if last else places[0] if flag in SPECIAL else int(rng.choice(places))
+    ahead = operations(layers[place:]) - 1
+    horizon = {"Horizon0": 0, "HorizonBeyond": ahead + 2}.get(flag, int(rng.integers(0, ahead + 1)))
+    mask = _mask(rng, found["params"][f"{place}.weight"].shape, flag)
+    call = {name: found[name] for name in ("layers", "params", "x")}
+    call |= {"layer": place, "mask": mask, "horizon": horizon}
+    return _spoiled(rng, _laid_out(rng, call, flag), flag)
+
+
+def _mask(rng, shape, flag):
+    """True = kept: of every size a part, or as the flag says."""
+    if flag in ("ZeroResidual", "KAll"):
+        return np.full(shape, flag == "ZeroResidual")
+    size = int(np.prod(shape))
+    pruned = 1 if flag == "K1" else int(np.clip(round(size * rng.uniform(0.2, 0.7)), 1, size - 1))
+    mask = np.ones(size, bool)
+    mask[rng.permutation(size)[:pruned]] = False
+    return mask.reshape(shape)
+
+
+def _laid_out(rng, call, flag):
+    if flag not in make.LAYOUTS:
+        return call
+    params = {name: make.layout(rng, array, flag) for name, array in call["params"].items()}
+    arrays = {name: make.layout(rng, call[name], flag) for name in ("x", "mask")}
+    return {**call, "params": params, **arrays}
+
+
+def _spoiled(rng, call, flag):
+    """Bad numbers, shapes that do not fit, no sample, a layer without weights, a horizon behind."""
+    params, x = dict(call["params"]), call["x"]
+    if flag in ("NaN", "Inf", "WrongShape"):
+        place = str(rng.choice(["x", "params", *(["mask"] if flag == "WrongShape" else [])]))
+        if place == "params":
+            name = str(rng.choice([name for name in params if "running" not in name]))
+            return {**call, "params": {**params, name: make.spoil(rng, params[name], flag)}}
+        if (
+            place == "x" and flag == "WrongShape"
+        ):  # images of another size may be fine, other channels are not
+            return {**call, "x": make.spoil(rng, x.swapaxes(1, -1), flag).swapaxes(1, -1)}
+        return {**call, place: make.spoil(rng, call[place], flag)}
+    if flag == "Empty":
+        return {**call, "x": x[:0]}
+    if flag == "UnknownLayer":
+        layers = [dict(layer) for layer in call["layers"]]
+        layers.append({"type": "maxout"})
+        return {**call, "layers": layers}
+    if flag == "WrongCount":
+        without = [i for i, layer in enumerate(call["layers"]) if layer["type"] not in ("dense", "conv2d")]
+        wrong = [{"layer": int(rng.choice(without))}, {"layer": len(call["layers"])}, {"horizon": -1}]
+        return {**call, **wrong[rng.integers(len(wrong))]}
+    return call
+
+
+# invariances
+
+
+def samples_reordered(contract, call, rng):
+    """The samples in another order."""
+    order = rng.permutation(len(call["x"]))
+    return {**call, "x": call["x"][order]} if len(order) > 1 else None
+
+
+def samples_twice(contract, call, rng):
+    """Every sample twice: the mean does not change."""
+    return {**call, "x": np.concatenate([call["x"]] * 2)}
+
+
+def another_mask(contract, call, rng):
+    """As many entries in other places."""
+    mask = rng.permutation(call["mask"].reshape(-1)).reshape(call["mask"].shape)
+    return {**call, "mask": mask} if not np.array_equal(mask, call["mask"]) else None
+
+
+def another_horizon(contract, call, rng):
+    """One operation less, or one more."""
+    return {**call, "horizon": call["horizon"] - 1 if call["horizon"] else 1}
+
+
+def hidden_units(contract, call, rng):
+    """The units between two dense layers in another order; weights on both sides and the mask with them."""
+    layers, params, mask, place = call["layers"], dict(call["params"]), call["mask"], call["layer"]
+    for i in range(len(layers) - 2):
+        kinds = [layer["type"] for layer in layers[i : i + 3]]
+        if kinds[0] == kinds[2] == "dense" and kinds[1] in SHAPELESS:
+            order = rng.permutation(layers[i]["outputs"])
+            for name in (f"{i}.weight", f"{i}.bias"):
+                if name in params:
+                    params[name] = params[name][order]
+            params[f"{i + 2}.weight"] = params[f"{i + 2}.weight"][:, order].copy()
+            mask = mask[order] if place == i else mask[:, order].copy() if place == i + 2 else mask
+            return {**call, "params": params, "mask": mask}
+    return None
+
+
+TRANSFORMS = (samples_reordered, samples_twice, another_mask, another_horizon, hidden_units)

@@ -1,0 +1,65 @@
+"""What the page on SNOWS says: its code runs, its table bears out its text, and its script measures what it says."""
+
+import csv
+import importlib
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import refprune as rp
+
+PAGES = Path(__file__).resolve().parents[1] / "docs"
+
+
+def test_the_code_on_the_page_runs():
+    text = (PAGES / "snows.rst").read_text()
+    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
+    assert len(blocks) == 2
+    exec("\n".join(map(textwrap.dedent, blocks)), {})  # it asserts its own claims
+
+
+def lines():
+    with (PAGES / "snows.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def share(line, column):
+    return float(line[column].removesuffix("%"))
+
+
+@pytest.mark.parametrize("network", ["MLP 64-48-32-10", "CNN 1-8-16-10"])
+def test_errors_and_accuracies(network):
+    found = {(line["mask"], line["horizon"]): line for line in lines() if line["network"] == network}
+    assert len(found) == 9
+    for mask in ("magnitude", "ExactOBS"):
+        before, here, further, whole = (found[mask, horizon] for horizon in ("", "0", "2", "all"))
+        for column in ("error", "error on other images"):
+            assert share(whole, column) <= 0.7 * share(before, column), "30 % less"
+            assert share(whole, column) < share(here, column), "the page says: less than least squares"
+            assert share(further, column) < share(here, column)
+        if mask == "ExactOBS":
+            for line in (further, whole):
+                assert share(line, "error") <= 0.64 * share(before, "error")
+                assert share(line, "error on other images") <= 0.69 * share(before, "error on other images")
+        slack = 2 * max(share(before, "standard error"), share(whole, "standard error"))
+        assert share(whole, "accuracy") >= share(before, "accuracy") - slack
+
+
+def test_the_script(monkeypatch):
+    monkeypatch.syspath_prepend(str(PAGES))
+    script = importlib.import_module("make_snows")
+    monkeypatch.setattr(script, "SAMPLES", 60)
+    monkeypatch.setattr(script, "HORIZONS", (None,))
+    monkeypatch.setattr(script, "SOLVER", {"max_iter": 1, "cg_max_iter": 5})
+    train = rp.train
+    monkeypatch.setattr(
+        script.rp, "train", lambda *given, **options: train(*given, **(options | {"epochs": 2}))
+    )
+    name = next(iter(script.networks()))
+    found = script.readings(name, 0)
+    assert found["dense", ""][:2] == (0.0, 0.0)
+    for method in script.METHODS:
+        assert found[method, "all"][0] < found[method, ""][0]
+    assert {line["network"] for line in lines()} == set(script.networks())
