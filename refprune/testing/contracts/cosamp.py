@@ -12,7 +12,7 @@ from .. import checks
 from ..contract import Check, CheckSpec, Contract, failed, passed, undecided
 from . import recovery_build as build
 from . import recovery_rules as rules
-from .pursuit_mistakes import of_cosamp
+from .cosamp_mistakes import of_cosamp
 from .recovery import half_squares, in_double
 from .recovery_path import follow, restricted, stands
 from .recovery_slips import of_form, remembered

@@ -112,7 +112,7 @@ def _correlations(s):
 
 
 MISTAKES = (
-    *parts.choices(lambda how: _with(how=how), "the solution"),
+    *parts.of_choice(lambda how: _with(how=how), "the solution"),
     Mistake("top-k-columns", "the gradient adds k columns, not 2 k", _with(times=1)),
     Mistake("top-3k-columns", "the gradient adds 3 k columns, not 2 k", _with(times=3)),
     Mistake("no-union", "the support of w is not merged", _with(merged=lambda s: s.chosen)),

@@ -134,7 +134,7 @@ def _cut_gradient(weight, gradient, step, keep):
 
 
 MISTAKES = (
-    *parts.choices(lambda how: _step(_point, how=how), "the point"),
+    *parts.of_choice(lambda how: _step(_point, how=how), "the point"),
     Mistake("step-sign", "the step goes up the gradient", _step(lambda w, g, t, k: w + t * g)),
     Mistake("step-forgotten", "the gradient is not multiplied by the step", _step(lambda w, g, t, k: w - g)),
     Mistake("half-step", "a factor 1/2 has slipped into the step", _step(lambda w, g, t, k: w - t * g / 2)),

@@ -8,11 +8,11 @@ from ...problems import LeastSquares
 from .. import checks, make, transforms
 from ..bounds import condition_limit
 from ..contract import CheckSpec, Contract, Mistake
-from . import newton_mistakes as slip
+from . import iobs_mistakes as slip
 from . import recovery_build as build
 from . import step_parts as parts
 from .iobs_step import TIES, newton_point
-from .newton_view import NewtonView, stationary
+from .iobs_view import NewtonView, stationary
 from .recovery_rules import OBJECTIVE
 
 FLAGS = (

@@ -7,9 +7,9 @@ from refprune import definitions
 from .. import checks, make, transforms
 from ..contract import CheckSpec, Contract, Mistake
 from . import greedy_build as build
-from . import newton_mistakes as slip
+from . import iobs_mistakes as slip
 from . import step_parts as parts
-from .newton_view import NewtonView, stationary
+from .iobs_view import NewtonView, stationary
 
 FLAGS = (
     "Tie", "NearTie", "PlantedSupport", "Optimal", "WrongStart", "NoGradient", "DeadInput", "DuplicateColumn",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .recovery_build import choices
+from .step_parts import top
 
 POINTS = 120  # followed at most
 ERROR = 16.0  # the constant of the bounds; of normal equations in single precision 6 was seen
@@ -72,7 +73,7 @@ def steps(view, point):
         vague = int(large.sum()) < min(keep, int(mask.sum()))
         cuts = [large] if vague else choices(np.where(mask, np.abs(b), -1.0), keep, 2 * error)
         whole = whole and bool(cuts)
-        for kept in cuts or [_top(np.abs(b), keep)]:
+        for kept in cuts or [top(np.abs(b), keep)]:
             new = np.where(kept, b, 0.0)
             found.append(((mask.tobytes(), kept.tobytes()), Point(new, error, view.objective(new), vague)))
     return found, whole
@@ -89,7 +90,7 @@ def merged(view, point):
     if count == 0 or size.max(initial=0.0) <= slack:
         return [], True
     chosen = choices(size, count, 2 * slack)
-    sets = [(omega | (w != 0)) & view.living for omega in chosen or [_top(size, count)]]
+    sets = [(omega | (w != 0)) & view.living for omega in chosen or [top(size, count)]]
     return sets, bool(chosen) and not point.vague
 
 
@@ -118,12 +119,6 @@ def restricted(view, mask, before):
     b[at] = np.linalg.lstsq(A, view.target, rcond=None)[0]
     size = float(np.linalg.norm(b) + np.linalg.norm(before) + np.linalg.norm(view.target) / values[0])
     return b, ERROR * view.eps * float(values[0] / values[-1]) ** 2 * size
-
-
-def _top(size, keep):
-    mask = np.zeros(size.size, bool)
-    mask[np.argsort(size, kind="stable")[max(size.size - keep, 0) :]] = True
-    return mask
 
 
 def _mark(view, points):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..contract import Mistake
 from . import form_mistakes as form
-from .step_parts import need_finite
+from .step_parts import chosen, need_finite, top
 
 
 @lru_cache(maxsize=2048)
@@ -28,48 +28,6 @@ def remembered(loop, **slips):
         return _answer(loop, tuple(slips.items()), arrays, design.dtype, keep).copy()
 
     return call
-
-
-def top(scores, keep):
-    """The mask of the `keep` largest; among equals the lowest index goes first."""
-    mask = np.zeros(scores.size, bool)
-    mask[np.argsort(scores, kind="stable")[max(scores.size - keep, 0) :]] = True
-    return mask
-
-
-def by_size(w, keep):
-    """The `keep` largest in size."""
-    return top(np.abs(w), keep)
-
-
-def signed(w, keep):
-    """The `keep` largest, with their signs."""
-    return top(w, keep)
-
-
-def at_least(w, keep):
-    """All that are not below the `keep`-th size."""
-    return np.abs(w) >= np.sort(np.abs(w))[w.size - keep] if keep > 0 else w != w
-
-
-def above(w, keep):
-    """All that are above the next size after the `keep`-th."""
-    return np.abs(w) > np.sort(np.abs(w))[w.size - keep - 1] if keep < w.size else w == w
-
-
-def one_more(w, keep):
-    """One too many."""
-    return by_size(w, min(keep + 1, w.size))
-
-
-def one_less(w, keep):
-    """One too few."""
-    return by_size(w, max(keep - 1, 0))
-
-
-def the_others(w, keep):
-    """`keep` is read as the number that goes."""
-    return by_size(w, w.size - keep)
 
 
 def right_gradient(A, y, w):
@@ -116,6 +74,11 @@ def solve(A, y, w, kept):
     return out
 
 
+def all_columns(A, y, w, kept):
+    """The least squares weights on all columns."""
+    return np.linalg.lstsq(A, y, rcond=None)[0]
+
+
 def half(A, y, w):
     """``|A w - y|^2 / 2``."""
     return float(np.sum((A @ w - y) ** 2)) / 2
@@ -153,13 +116,9 @@ def support(w, g, keep):
     return top(np.where(w != 0, np.inf, np.abs(g)), keep)
 
 
-def _stopped(A, y, w, g, kept):
-    return np.linalg.norm(g[kept]) <= 1e-8 * np.linalg.norm(A.T @ y)
-
-
 def cut(A, y, w, before, keep):
     """T_k."""
-    return np.where(by_size(w, keep), w, 0)
+    return np.where(chosen(w, keep), w, 0)
 
 
 def tiny(A, y, w, before, keep):

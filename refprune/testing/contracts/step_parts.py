@@ -6,8 +6,6 @@ to `keep`, the largest entries of v that are 0 in w: the best weight on a suppor
 
 import numpy as np
 
-from refprune import definitions
-
 from .. import checks
 from ..bounds import PRODUCT
 from ..contract import CheckSpec, Mistake, failed, passed, undecided
@@ -239,6 +237,13 @@ def need_finite(*arrays):
         raise ValueError("need finite numbers")
 
 
+def top(scores, keep):
+    """The mask of the `keep` largest; among equals the lowest index goes first."""
+    mask = np.zeros(scores.size, bool)
+    mask[np.argsort(scores, kind="stable")[max(scores.size - keep, 0) :]] = True
+    return mask
+
+
 def chosen(v, keep, how="top"):
     """The mask of the `keep` largest ``|v|``, or a wrong one."""
     size, d = np.abs(v), v.size
@@ -248,14 +253,14 @@ def chosen(v, keep, how="top"):
     if how == "strict":
         return size > descending[keep] if keep < d else np.ones(d, bool)
     if how == "signed":
-        return definitions.topk_mask(v, keep)
+        return top(v, keep)
     if how == "smallest":
-        return definitions.topk_mask(-size, keep)
-    count = {"more": min(keep + 1, d), "fewer": max(keep - 1, 0), "pruned": d - keep}.get(how, keep)
-    return definitions.topk_mask(size, count)
+        return top(-size, keep)
+    counts = {"more": min(keep + 1, d), "fewer": max(keep - 1, 0), "pruned": d - keep, "all": d}
+    return top(size, counts.get(how, keep))
 
 
-def choices(wrong, what):
+def of_choice(wrong, what):
     """The mistakes of choosing among the entries of `what`; ``wrong(how)`` is the call with that choice."""
     return (
         Mistake("threshold", f"everything that ties with the k-th largest of {what} is kept", wrong("threshold")),

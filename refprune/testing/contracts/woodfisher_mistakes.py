@@ -96,7 +96,7 @@ def mistakes():
         return lambda *given: pruned(*given, **slips)
 
     return (
-        *parts.choices(lambda how: wrong(how=how), "w / sqrt(C_pp)"),
+        *parts.of_choice(lambda how: wrong(how=how), "w / sqrt(C_pp)"),
         *(Mistake(name, text, wrong(fisher=matrix)) for name, (text, matrix) in fisher_mistakes.WRONG.items()
           if name != "sum-of-samples"),  # N F has the weights of damp / N
         Mistake("magnitude", "the statistic is |w|: the inverse is left out", wrong(scores=lambda m: m.w)),

@@ -98,7 +98,7 @@ def mistakes(lift):
         return lift(lambda *given: surgeon(*given, **slips))
 
     return (
-        *parts.choices(lambda how: wrong(how=how), "the Newton point"),
+        *parts.of_choice(lambda how: wrong(how=how), "the Newton point"),
         Mistake("gradient-sign", "the step goes up: theta+ is w + H^-1 g", wrong(point=lambda m: m.w + m.C @ m.g)),
         Mistake("step-forgotten", "w itself is pruned: the gradient is never used", wrong(point=lambda m: m.w)),
         Mistake("gradient-step", "theta+ is w - g: no inverse", wrong(point=lambda m: m.w - m.g)),
