@@ -203,18 +203,29 @@ def _stages(pattern, steps, first, weights):
 def _gradients(network, params, x, y, loss, batch):
     """The gradients by the prunable weights, (rows, d), of one sample or the mean of a mini-batch each."""
     size = max(1, NUMBERS // network.size) if batch == 1 else batch
-    edges = pairwise(accumulate(map(prod, network.shapes.values()), initial=0))
-    place, rows = dict(zip(network.shapes, edges, strict=True)), []
+    places, rows = _places(network), []
     for first in range(0, x.shape[0], size):
         part = slice(first, min(first + size, x.shape[0]))
         if batch == 1:
             found = network.per_sample_gradients(params, x[part, ...], y[part, ...], loss)
-            pieces = [found[:, slice(*place[name])] for name in network.prunable]
+            pieces = [found[:, place] for place in places]
         else:
             found = network.gradient(params, x[part, ...], y[part, ...], loss)
             pieces = [namespace(x).reshape(found[name], (1, -1)) for name in network.prunable]
-        rows.append(concat(pieces, axis=1))
+        rows.append(concat(pieces, axis=1) if len(pieces) > 1 else pieces[0])
     return concat(rows, axis=0)
+
+
+def _places(network):
+    """Where the prunable weights are in the flat vector, as slices; those that touch are one."""
+    edges, found = list(accumulate(map(prod, network.shapes.values()), initial=0)), []
+    for name, (first, last) in zip(network.shapes, pairwise(edges), strict=True):
+        if name not in network.prunable:
+            continue
+        if found and found[-1].stop == first:
+            first = found.pop().start
+        found.append(slice(first, last))
+    return found
 
 
 def _checked(network, params, masks, like):

@@ -94,15 +94,15 @@ class FisherModel:
         """The diagonal of F^-1, (d,); what is below its bound ``1 / F_jj`` by rounding is put there."""
         found = []
         for G, living in self.parts(self.living):
-            xp = namespace(G)
-            if self._wide(G.shape[1]):
+            xp, (G, places) = namespace(G), _columns(G, living)
+            if self._wide(len(places)):
                 half = swap(self.definite(inverse_factor, outer(G, self.damp)))
                 own = (1 - concat(list(_column_sums(half, G)), axis=0)) / self.damp
                 floor = 1 / (self.damp + xp.sum(G * G, axis=0) / self.samples)
-                found.append(xp.where(own > floor, own, floor))
+                own = xp.where(own > floor, own, floor)
             else:
-                F = _inner(G, self.damp, living) / self.samples
-                found.append(diagonal(self.definite(inv_spd, F)))
+                own = diagonal(self.definite(inv_spd, _inner(G, self.damp) / self.samples))
+            found.append(_spread(own, places, living, 1))
         return _joined(found, self.weight)
 
     def newton(self):
@@ -113,18 +113,16 @@ class FisherModel:
         """The minimiser of q (d,) among the weights that are 0 where `mask` (d,) is False."""
         found = []
         for G, w, kept in self.parts(self.weight, mask):
-            xp, K = namespace(G), np.flatnonzero(to_numpy(kept))
+            xp, (on, K) = namespace(G), _columns(G, kept)
             residual = G @ xp.where(kept, 0, w) - self.linear  # (N,)
             if len(K) == 0 or not bool(xp.any(residual != 0)):
                 found.append(xp.where(kept, w, 0))
                 continue
-            on = xp.take(G, from_numpy(K, G), axis=1)
             if self._wide(len(K)):
                 move = swap(G) @ self.definite(solve_spd, outer(on, self.damp), residual)
             else:
-                living = full((len(K),), True, kept)
-                x = self.definite(solve_spd, _inner(on, self.damp, living), swap(on) @ residual)
-                move = _spread(x, K, w)
+                x = self.definite(solve_spd, _inner(on, self.damp), swap(on) @ residual)
+                move = _spread(x, K, kept)
             found.append(xp.where(kept, w + move, 0))
         return _joined(found, self.weight)
 
@@ -137,11 +135,14 @@ class FisherModel:
         xp = namespace(point)
         shares = xp.where(xp.logical_or(mask, xp.logical_not(self.living)), 0, point / scores)  # (d,)
         for G, share, living in self.parts(shares, self.living):
-            if self._wide(G.shape[1]):
+            G, places = _columns(G, living)
+            share = xp.take(share, from_numpy(places, G), axis=0)
+            if self._wide(len(places)):
                 inner = self.definite(solve_spd, outer(G, self.damp), G @ share)
-                found.append((share - swap(G) @ inner) / self.damp)
+                move = (share - swap(G) @ inner) / self.damp
             else:
-                found.append(self.definite(solve_spd, _inner(G, self.damp, living), share * self.samples))
+                move = self.definite(solve_spd, _inner(G, self.damp), share * self.samples)
+            found.append(_spread(move, places, living))
         return xp.where(mask, point - _joined(found, point), 0)
 
     def _wide(self, columns):
@@ -225,18 +226,26 @@ def outer(G, damp):
     return G @ swap(G) + damp * G.shape[0] * eye(G.shape[0], G)
 
 
-def _inner(G, damp, living):
-    """``G^T G + damp N I``, (m, m), with N more on the diagonal of what does not live, which is alone there."""
-    xp, N = namespace(G), G.shape[0]
-    ridge = xp.where(living, full(living.shape, damp * N, G), full(living.shape, damp * N + N, G))
-    return swap(G) @ G + ridge * eye(G.shape[1], G)
+def _inner(G, damp):
+    """``G^T G + damp N I``, (m, m)."""
+    return swap(G) @ G + damp * G.shape[0] * eye(G.shape[1], G)
 
 
-def _spread(x, K, like):
-    """The vector like `like` with `x` at the indices `K` (NumPy) and 0 elsewhere."""
-    places = np.full(like.shape[0], len(K))
-    places[K] = np.arange(len(K))
-    return namespace(x).take(concat([x, full((1,), 0, x)], axis=0), from_numpy(places, like), axis=0)
+def _columns(G, marked):
+    """The columns of G that `marked` (m,) marks, and their indices (NumPy); what is left out costs no time."""
+    places = np.flatnonzero(to_numpy(marked))
+    if len(places) == G.shape[1]:
+        return G, places
+    return namespace(G).take(G, from_numpy(places, G), axis=1), places
+
+
+def _spread(x, places, marked, other=0):
+    """The vector (m,) with `x` at the indices `places` (NumPy), which `marked` (m,) marks, and `other` elsewhere."""
+    if len(places) == marked.shape[0]:
+        return x
+    indices = np.full(marked.shape[0], len(places))
+    indices[places] = np.arange(len(places))
+    return namespace(x).take(concat([x, full((1,), other, x)], axis=0), from_numpy(indices, marked), axis=0)
 
 
 def _joined(pieces, like):

@@ -53,12 +53,15 @@ class ManyWeights:
         return next(iter(found.values())) if self.single else found
 
     def mask(self, pattern, scores, prior):
-        """The mask (d,) of the largest `scores` (d,) that `pattern` allows; `prior` (d,) as everywhere."""
+        """The mask (d,) of the largest `scores` (d,) that `pattern` allows; `prior` (d,) or None as everywhere."""
         if isinstance(pattern, Unstructured) and pattern.scope == "network":
             return replace(pattern, scope="layer").mask(scores, prior)
         edges, found = self.edges, []
         for i, shape in enumerate(self.shapes.values()):
-            own = (namespace(x).reshape(x[edges[i] : edges[i + 1]], shape) for x in (scores, prior))
+            own = [
+                None if x is None else namespace(x).reshape(x[edges[i] : edges[i + 1]], shape)
+                for x in (scores, prior)
+            ]
             found.append(namespace(scores).reshape(pattern.mask(*own), (-1,)))
         return concat(found, axis=0)
 
