@@ -98,19 +98,6 @@ class Window:
         return out[self.inside(size)]
 
 
-def output_size(
-    size: tuple[int, int], kernel: Sides, stride: Sides = 1, padding: Padding = 0, dilation: Sides = 1
-) -> tuple[int, int]:
-    """The (height, width) of a convolution's output for images of `size` (height, width).
-
-    Raises
-    ------
-    ValueError
-        The dilated kernel does not fit into the padded images.
-    """
-    return Window.of(kernel, stride, padding, dilation).output_size(size)
-
-
 def patches(images: Array, window: Window, groups: int = 1) -> Array:
     """What a window sees, image by image: (samples, groups, channels / groups * kh * kw, height, width).
 

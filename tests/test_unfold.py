@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.signal import correlate2d
 
-from refprune.unfold import output_size, pair, unfold
+from refprune.unfold import Window, pair, unfold
 
 
 def convolve(images, weight, stride, padding, dilation, groups):
@@ -38,7 +38,7 @@ def by_unfolding(images, weight, options):
     columns = columns[None] if groups == 1 else columns
     W = weight.reshape(groups, out // groups, -1)  # C order: channel, kernel row, kernel column
     rest = {name: options[name] for name in ("stride", "padding", "dilation")}
-    size = output_size(images.shape[2:], weight.shape[2:], **rest)
+    size = Window.of(weight.shape[2:], **rest).output_size(images.shape[2:])
     outputs = np.concatenate([W[g] @ columns[g].T for g in range(groups)])  # (out, samples * positions)
     return outputs.reshape(out, images.shape[0], *size).transpose(1, 0, 2, 3)
 
@@ -148,7 +148,7 @@ def test_the_output_does_not_share_memory():
     ],
 )
 def test_output_sizes(size, kernel, options, wanted):
-    assert output_size(size, kernel, **options) == wanted
+    assert Window.of(kernel, **options).output_size(size) == wanted
 
 
 def test_kernels_that_do_not_fit():

@@ -13,7 +13,6 @@ from .network_shapes import parameter_shapes
 from .views import View
 
 LOSSES = ("cross_entropy", "squared")
-SECOND = ("hvp", "hessian")
 
 
 @dataclass(frozen=True)
