@@ -4,17 +4,17 @@ Run it by hand when the method changes: `python docs/make_benchmarks.py`. It tak
 The figures are those of `python -m tests.benchmarks.exact_obs`.
 """
 
-import csv
 import os
 import sys
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # arithmetic against arithmetic
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import refprune as rp  # noqa: E402
-from tests.benchmarks.exact_obs import (  # noqa: E402
+from csv_tables import store
+
+import refprune as rp
+from tests.benchmarks.exact_obs import (
     compare,
     direct_answer,
     layer,
@@ -71,12 +71,8 @@ def mib(number):
 
 def main() -> None:
     """Measure, print and store both tables."""
-    for name, lines in (("benchmarks.csv", forms()), ("scaling.csv", widths())):
-        with (HERE / name).open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            for line in lines:
-                print(*line, sep=", ", flush=True)
-                table.writerow(line)
+    store("benchmarks.csv", forms())
+    store("scaling.csv", widths())
 
 
 if __name__ == "__main__":

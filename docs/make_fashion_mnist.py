@@ -4,7 +4,6 @@ Run it by hand when `rp.prune` or a layer-wise method changes: `python docs/make
 files of Fashion-MNIST (see `tutorials/fashion_mnist.py`, which makes the first table) and takes a few minutes.
 """
 
-import csv
 import os
 import sys
 import tracemalloc
@@ -16,6 +15,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tutorials")]
 
 import fashion_mnist  # noqa: E402
 import numpy as np  # noqa: E402
+from csv_tables import store  # noqa: E402
 
 import refprune as rp  # noqa: E402
 
@@ -62,11 +62,7 @@ def main() -> None:
     network = HERE.parent / fashion_mnist.NETWORK
     fashion_mnist.main(["--network", str(network), "--csv", str(HERE / "fashion_mnist.csv")])
     data = rp.datasets.fashion_mnist()
-    with (HERE / "fashion_mnist_memory.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        for line in memory_lines(*fashion_mnist.trained(data, network), data.train_x):
-            print(*line, sep=", ", flush=True)
-            table.writerow(line)
+    store("fashion_mnist_memory.csv", memory_lines(*fashion_mnist.trained(data, network), data.train_x))
 
 
 if __name__ == "__main__":

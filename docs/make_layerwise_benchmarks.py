@@ -5,16 +5,16 @@ Run it by hand when the method changes, on a machine with PyTorch that does noth
 `python -m tests.benchmarks.sparsegpt`.
 """
 
-import csv
 import os
 import sys
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # arithmetic against arithmetic
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.benchmarks.sparsegpt import PATTERNS, compare, scaling  # noqa: E402
+from csv_tables import store
+
+from tests.benchmarks.sparsegpt import PATTERNS, compare, scaling
 
 
 def forms():
@@ -47,12 +47,8 @@ def widths():
 
 def main() -> None:
     """Measure, print and store both tables."""
-    for name, lines in (("sparsegpt.csv", forms()), ("sparsegpt_scaling.csv", widths())):
-        with (HERE / name).open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            for line in lines:
-                print(*line, sep=", ", flush=True)
-                table.writerow(line)
+    store("sparsegpt.csv", forms())
+    store("sparsegpt_scaling.csv", widths())
 
 
 if __name__ == "__main__":

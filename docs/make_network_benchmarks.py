@@ -5,16 +5,16 @@ Run it by hand when they change, on a machine with PyTorch that does nothing els
 `python -m tests.benchmarks.networks`.
 """
 
-import csv
 import os
 import sys
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # arithmetic against arithmetic
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.benchmarks.networks import NETWORKS, explicit, image_hessian, products, resnet  # noqa: E402
+from csv_tables import store
+
+from tests.benchmarks.networks import NETWORKS, explicit, image_hessian, products, resnet
 
 
 def product_lines():
@@ -50,15 +50,8 @@ def hessian_lines():
 
 def main() -> None:
     """Measure, print and store both tables; print what stands in the text of the page."""
-    for name, lines in (
-        ("network_products.csv", product_lines()),
-        ("network_hessians.csv", hessian_lines()),
-    ):
-        with (HERE / name).open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            for line in lines:
-                print(*line, sep=", ", flush=True)
-                table.writerow(line)
+    store("network_products.csv", product_lines())
+    store("network_hessians.csv", hessian_lines())
     taken, used, bound = image_hessian()
     print(
         f"Hessian of 5,994 parameters, 256 images: {taken:.0f} s, {used / 2**20:.0f} of {bound / 2**20:.0f} MiB"

@@ -4,16 +4,16 @@ Run it by hand when the methods change, on a machine that does nothing else: `py
 It takes about two minutes. The figures are those of `python -m tests.benchmarks.sparse_recovery`.
 """
 
-import csv
 import os
 import sys
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # arithmetic against arithmetic
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.benchmarks.sparse_recovery import RULES, iteration, search  # noqa: E402
+from csv_tables import store
+
+from tests.benchmarks.sparse_recovery import RULES, iteration, search
 
 
 def iterations():
@@ -44,12 +44,8 @@ def searches():
 
 def main() -> None:
     """Measure, print and store both tables."""
-    for name, lines in (("iht_speed.csv", iterations()), ("ispasp_speed.csv", searches())):
-        with (HERE / name).open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            for line in lines:
-                print(*line, sep=", ", flush=True)
-                table.writerow(line)
+    store("iht_speed.csv", iterations())
+    store("ispasp_speed.csv", searches())
 
 
 if __name__ == "__main__":

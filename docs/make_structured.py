@@ -3,17 +3,17 @@
 Run it by hand when a method changes: `python docs/make_structured.py`. It takes some seconds and needs scikit-learn.
 """
 
-import csv
 import os
 import sys
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import refprune as rp  # noqa: E402
-from refprune.demo import digits, mlp  # noqa: E402
+from csv_tables import store
+
+import refprune as rp
+from refprune.demo import digits, mlp
 
 SPARSITIES = (0.25, 0.5, 0.75)
 METHODS = ("magnitude", "obd", "alps", "obs")
@@ -58,11 +58,7 @@ def _left(small, values, network, params, data):
 
 def main() -> None:
     """Compute, print and store the table."""
-    with (HERE / "structured.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        for line in lines():
-            print(*line, sep=", ", flush=True)
-            table.writerow(line)
+    store("structured.csv", lines())
 
 
 if __name__ == "__main__":

@@ -167,6 +167,15 @@ def test_the_table_of_neurons_keeps_what_its_page_says():
         assert (mean[name, "yes"] > mean[name, ""]).all()
 
 
+def test_scripts_print_and_store_their_tables(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    script = importlib.import_module("csv_tables")
+    monkeypatch.setattr(script, "__file__", str(tmp_path / "script.py"))
+    script.store("table.csv", iter([("a, b", "c"), (1, "± 2")]))
+    assert (tmp_path / "table.csv").read_bytes() == '"a, b",c\n1,± 2\n'.encode()
+    assert capsys.readouterr().out == "a, b, c\n1, ± 2\n"
+
+
 def test_the_table_of_recovery_keeps_what_its_page_says(monkeypatch):
     """And its script, on signals that every method finds or misses as the table says."""
     lines = {line["method"]: line for line in table("recovery.csv")}
