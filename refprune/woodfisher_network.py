@@ -154,7 +154,7 @@ def woodfisher_network(
         for t, stage in enumerate(stages, 1):
             now = {name: found[name] for name in weights}
             G = _gradients(network, found, x, y, loss, batch)
-            answer = woodfisher(now, G, stage, damp, mask=masks, **settings)
+            answer = woodfisher(now, G, stage, damp, mask=masks if t > 1 else None, **settings)
             found, masks = found | answer.weight, answer.mask
             moved(t, f"stage {t}/{len(stages)}")
             if between is not None and t < len(stages):
