@@ -275,12 +275,15 @@ def test_6_ispasp_is_cosamp_that_keeps_what_it_looks_for():
 def test_6_nearly_cosamp_takes_the_size_of_what_ispasp_takes_signed():
     """Where weights are negative the residual may ask a unit for less. With one sample, `absolute` is CoSaMP's rule."""
     apart = 0
-    for seed in range(40):
+    for seed in range(90):
         H, W = units_of_a_layer(seed, least=-8, samples=1)
-        S = np.flatnonzero(merged_by_cosamp(H, W, 3, np.zeros(12, dtype=bool)))
-        apart += not np.array_equal(definitions.ispasp(H, W, 3, iterations=1), S)
-        assert_array_equal(definitions.ispasp(H, W, 3, iterations=1, absolute=True), S)
-    assert apart > 2
+        keep, S = 1 + seed % 6, np.zeros(12, dtype=bool)
+        signed = definitions.ispasp(H, W, keep, iterations=1)
+        apart += not np.array_equal(signed, np.flatnonzero(merged_by_cosamp(H, W, keep, S)))
+        for step in rp.ispasp(H, W, keep, "absolute", stop=False, iterations=6).trace:
+            S = merged_by_cosamp(H, W, keep, S)
+            assert_array_equal(step.kept, np.flatnonzero(S))
+    assert apart > 5
 
 
 def trained(seed):

@@ -288,25 +288,6 @@ def test_a_refit_is_least_squares_on_the_kept_units(seed, keep):
     assert refit.objective <= plain.objective * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("name", ["signed", "absolute"])
-@given(st.integers(0, 10**6), st.integers(1, 6))
-def test_it_chooses_as_cosamp_without_the_least_squares_step(name, seed, keep):
-    """CoSaMP looks for the signal h, the row sums of H, in W h; merged sets are its own, T_k acts on h itself.
-
-    Signed importance has no minus sign where W has none; absolute importance is CoSaMP's for one sample.
-    """
-    rng = np.random.default_rng(seed)
-    hidden = rng.integers(1, 2000, size=(12, 5 if name == "signed" else 1)).astype(float)
-    weight = rng.integers(0, 9, size=(20, 12)) * (1.0 if name == "signed" else rng.choice([-1.0, 1.0], 12))
-    weight[:12] += 50 * np.eye(12)  # so that every support has a solution
-    h, S = hidden.sum(axis=1), np.zeros(12, dtype=bool)
-    signal = rp.LeastSquares(weight, weight @ h)
-    for step in rp.ispasp(hidden, weight, keep, name, stop=False, iterations=6).trace:
-        _, merged = definitions.cosamp_step(signal, keep, h * S)
-        S = definitions.topk_mask(np.where(merged, h, 0), keep)
-        assert_array_equal(step.kept, np.flatnonzero(S))
-
-
 def test_a_singular_refit_says_what_damping_would_do():
     hidden, weight = units_problem(np.random.default_rng(9), 12, 7)
     with pytest.raises(np.linalg.LinAlgError, match=r"need a positive definite gram restricted.*damp="):
