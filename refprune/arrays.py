@@ -4,6 +4,7 @@ No other module above this floor calls NumPy on a user's arrays.
 """
 
 import importlib
+from math import frexp
 
 import numpy as np
 import scipy.special
@@ -50,6 +51,7 @@ __all__ = [
     "eps",
     "erf",
     "exactly_symmetric",
+    "exponent",
     "eye",
     "flag",
     "from_numpy",
@@ -69,6 +71,7 @@ __all__ = [
     "solve_spd",
     "swap",
     "symmetric",
+    "times_power",
     "to_numpy",
     "transpose",
     "widest",
@@ -140,3 +143,19 @@ def erf(array):
     if family in own:
         return importlib.import_module(own[family]).erf(array)
     return from_numpy(scipy.special.erf(to_numpy(array)), array)
+
+
+def exponent(array):
+    """The exponent of the power of two next above the largest `|array|`, clipped to what has an inverse."""
+    if 0 in array.shape:
+        return 0
+    limit = 1000 if dtype_name(array.dtype) == "float64" else 120
+    return max(-limit, min(limit, frexp(float(library(array).max(abs(array))))[1]))
+
+
+def times_power(array, power):
+    """`array` times ``2**power``, in steps: the power alone may be out of range. No warning beyond the range."""
+    with np.errstate(over="ignore"):
+        for part in range(3):
+            array = array * 2.0 ** ((power + part) // 3)
+    return array

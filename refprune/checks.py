@@ -116,6 +116,10 @@ def nonnegative(name, value):
     """Return `value` as a float; TypeError for booleans and no numbers, ValueError outside [0, inf)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"need {name} to be a real number; got {value!r}")
-    if not 0 <= value < float("inf"):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"need {name} >= 0 and finite; got a number beyond float64") from None
+    if not 0 <= number < float("inf"):
         raise ValueError(f"need {name} >= 0 and finite; got {value}")
-    return float(value)
+    return number

@@ -295,7 +295,9 @@ def test_what_is_no_real_number_is_a_type_error(bad):
         arrays.nonnegative("damp", bad)
 
 
-@pytest.mark.parametrize("bad", [-1, -1e-300, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "bad", [-1, -1e-300, float("nan"), float("inf"), 10**400, 10**5000, Fraction(10**400)], ids=range(7)
+)
 def test_the_range_of_a_nonnegative_number_is_named(bad):
     with pytest.raises(ValueError, match="need damp >= 0 and finite; got "):
         arrays.nonnegative("damp", bad)

@@ -9,12 +9,28 @@ Source: Singh and Alistarh 2020, WoodFisher, (4) to (6), where one gradient is a
 is the definition.
 """
 
-from math import ceil
+from fractions import Fraction
+from math import ceil, frexp, ldexp
+from numbers import Rational
 
 import numpy as np
 
-from refprune.arrays import Array, cast, eye, integer, inv_spd, nonnegative, real, solve_spd, swap
-from refprune.curvature.gauss_newton import narrowed
+from refprune.arrays import (
+    Array,
+    cast,
+    dtype_name,
+    exponent,
+    eye,
+    integer,
+    inv_spd,
+    namespace,
+    nonnegative,
+    real,
+    solve_spd,
+    swap,
+    times_power,
+)
+from refprune.curvature.gauss_newton import beyond, narrowed, shifted
 
 
 def fisher_inverse(gradients: Array, damp: float, block: int | None = None) -> Array | tuple[Array, ...]:
@@ -39,7 +55,7 @@ def fisher_inverse(gradients: Array, damp: float, block: int | None = None) -> A
     ------
     TypeError, ValueError
         Not a 2-D array of real numbers; NaN or Inf; no sample; a negative `damp`; `block` below 1; an answer beyond
-        the range of a narrower dtype of `gradients`.
+        the range of the dtype of `gradients`.
     numpy.linalg.LinAlgError
         F is singular to rounding: `damp` is too small for the dtype.
 
@@ -56,7 +72,11 @@ def fisher_inverse(gradients: Array, damp: float, block: int | None = None) -> A
            [0.        , 2.        ]])
     """
     real("gradients", gradients, ndim=2)
-    damp, d = nonnegative("damp", damp), gradients.shape[1]
+    number, d = nonnegative("damp", damp), gradients.shape[1]
+    if dtype_name(gradients.dtype) == "object":
+        damp = Fraction(damp if isinstance(damp, Rational) else number)
+    else:
+        damp = number
     if gradients.shape[0] == 0:
         raise ValueError("need at least one sample in gradients; got none")
     if block is None:
@@ -70,16 +90,30 @@ def fisher_inverse(gradients: Array, damp: float, block: int | None = None) -> A
 def _inverse(gradients, damp):
     """F^-1 for all columns of `gradients`."""
     (G,) = cast(gradients)
-    samples, d = G.shape
+    compute = _exactly if isinstance(damp, Fraction) else _by_floats
     try:
-        if samples < d and damp > 0:
-            inner = G @ swap(G) + damp * samples * eye(samples, G)
-            inverse = (eye(d, G) - swap(G) @ solve_spd(inner, G)) / damp
-        else:
-            inverse = inv_spd(swap(G) @ G / samples + damp * eye(d, G))
+        inverse = compute(G, damp)
     except np.linalg.LinAlgError:
         raise np.linalg.LinAlgError(
-            f"need a Fisher matrix that is positive definite to rounding; got damp {damp:g} with {samples} "
-            f"gradients of {d} weights; a larger damp would do"
+            f"need a Fisher matrix that is positive definite to rounding; got damp {float(damp):g} with {G.shape[0]} "
+            f"gradients of {G.shape[1]} weights; a larger damp would do"
         ) from None
     return narrowed((inverse + swap(inverse)) / 2, gradients)
+
+
+def _exactly(G, damp):
+    """F^-1 in Fractions."""
+    return inv_spd(swap(G) @ G / G.shape[0] + damp * eye(G.shape[1], G))
+
+
+def _by_floats(G, damp):
+    """F^-1, from G over 2^a, so that its squares and damp stay in range."""
+    samples, d = G.shape
+    share, power = frexp(damp)
+    sizes = [exponent(G)] if bool(namespace(G).any(G != 0)) else []
+    a = beyond(max([*sizes, -(-power // 2)] if damp else sizes, default=0), G.dtype, 2)
+    G, ridge = shifted(G, a), ldexp(damp, -2 * a)
+    if samples < d and damp > 0:
+        inner = G @ swap(G) + ridge * samples * eye(samples, G)
+        return times_power((eye(d, G) - swap(G) @ solve_spd(inner, G)) / share, -power)
+    return shifted(inv_spd(swap(G) @ G / samples + ridge * eye(d, G)), 2 * a)

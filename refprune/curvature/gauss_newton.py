@@ -10,7 +10,19 @@ Source: Schraudolph 2002, Fast curvature matrix-vector products, (3); Singh and 
 
 import numpy as np
 
-from refprune.arrays import Array, astype, cast, dtype_name, exactly_symmetric, namespace, real, swap
+from refprune.arrays import (
+    Array,
+    astype,
+    cast,
+    dtype_name,
+    exactly_symmetric,
+    exponent,
+    namespace,
+    plain,
+    real,
+    swap,
+    times_power,
+)
 
 
 def gauss_newton(jacobian: Array, output_hessian: Array) -> Array:
@@ -33,7 +45,7 @@ def gauss_newton(jacobian: Array, output_hessian: Array) -> Array:
     ------
     TypeError, ValueError
         Not arrays of one kind with real numbers; shapes that do not fit; NaN or Inf; an output Hessian that is not
-        symmetric; no sample; an answer beyond the range of a narrower dtype of `jacobian`.
+        symmetric; no sample; an answer beyond the range of the dtype of `jacobian`.
 
     Examples
     --------
@@ -49,7 +61,9 @@ def gauss_newton(jacobian: Array, output_hessian: Array) -> Array:
     J, H = cast(jacobian, exactly_symmetric("output_hessian", output_hessian))
     _need_samples("jacobian", samples)
     xp, rows = namespace(J, H), (samples * outputs, d)
-    return _mean(xp.reshape(J, rows), xp.reshape(H @ J, rows), samples, jacobian)
+    a, b = excess(J, 3), excess(H, 3)
+    J, H = shifted(J, a), shifted(H, b)
+    return _mean(xp.reshape(J, rows), xp.reshape(H @ J, rows), samples, 2 * a + b, jacobian)
 
 
 def empirical_fisher(gradients: Array) -> Array:
@@ -68,8 +82,7 @@ def empirical_fisher(gradients: Array) -> Array:
     Raises
     ------
     TypeError, ValueError
-        Not a 2-D array of real numbers; NaN or Inf; no sample; an answer beyond the range of a narrower dtype of
-        `gradients`.
+        Not a 2-D array of real numbers; NaN or Inf; no sample; an answer beyond the range of the dtype of `gradients`.
 
     Examples
     --------
@@ -82,7 +95,9 @@ def empirical_fisher(gradients: Array) -> Array:
     real("gradients", gradients, ndim=2)
     _need_samples("gradients", gradients.shape[0])
     (G,) = cast(gradients)
-    return _mean(G, G, G.shape[0], gradients)
+    a = excess(G, 2)
+    G = shifted(G, a)
+    return _mean(G, G, G.shape[0], 2 * a, gradients)
 
 
 def _need_samples(name, samples):
@@ -90,15 +105,32 @@ def _need_samples(name, samples):
         raise ValueError(f"need at least one sample in {name}; got none")
 
 
-def _mean(A, B, samples, like):
-    """``A^T B / samples``, exactly symmetric, in the dtype of `like`."""
+def _mean(A, B, samples, power, like):
+    """``2^power A^T B / samples``, exactly symmetric, in the dtype of `like`."""
     total = swap(A) @ B
-    return narrowed((total + swap(total)) / (2 * samples), like)
+    return narrowed(shifted((total + swap(total)) / (2 * samples), -power), like)
+
+
+def excess(array, factors):
+    """The power of two to divide by, so that sums of products of so many factors stay in range; mostly 0."""
+    bare = plain(array)
+    return 0 if dtype_name(bare.dtype) == "object" else beyond(exponent(bare), bare.dtype, factors)
+
+
+def beyond(size, dtype, factors):
+    """`excess` for numbers up to ``2**size``."""
+    most = (900 if dtype_name(dtype) == "float64" else 90) // factors
+    return size - max(-most, min(most, size))
+
+
+def shifted(array, power):
+    """`array` over ``2**power``."""
+    return times_power(array, -power) if power else array
 
 
 def narrowed(matrix, like):
     """`matrix` in the dtype of `like`; ValueError where an entry is beyond its range."""
-    if matrix.dtype == like.dtype:
-        return matrix
-    with np.errstate(over="ignore"):
-        return real(f"the answer in {dtype_name(like.dtype)}", astype(matrix, like.dtype))
+    if matrix.dtype != like.dtype:
+        with np.errstate(over="ignore"):
+            matrix = astype(matrix, like.dtype)
+    return real(f"the answer in {dtype_name(like.dtype)}", matrix)

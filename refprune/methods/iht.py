@@ -24,11 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refprune.arrays import Array, integer, namespace
+from refprune.arrays import Array, exponent, integer, namespace
 from refprune.methods.hard_thresholding import View, begin, step_rule
 from refprune.methods.lipschitz import lipschitz, reciprocal
 from refprune.methods.starting import gradient_factor
-from refprune.methods.system import exponent
 from refprune.methods.vectors import count, cut, dot, norm
 from refprune.pruned import Pruned
 

@@ -16,6 +16,7 @@ from refprune.arrays import (
     concat,
     diagonal,
     dtype_name,
+    exponent,
     from_numpy,
     namespace,
     precision,
@@ -24,7 +25,7 @@ from refprune.arrays import (
 )
 from refprune.methods import walks
 from refprune.methods.answer import refitted
-from refprune.methods.system import System, exponent, in_range, system
+from refprune.methods.system import System, in_range, system
 from refprune.patterns import Unstructured
 from refprune.problems import LayerProblem, Quadratic
 

@@ -9,9 +9,9 @@ Source: LeCun, Denker, Solla 1990, Optimal Brain Damage, section 2. With the mea
 the diagonal it is the diagonal Fisher version.
 """
 
-from refprune.arrays import Array, astype, diagonal, namespace, precision
+from refprune.arrays import Array, astype, diagonal, exponent, namespace, precision
 from refprune.methods.saliency import pruned_by
-from refprune.methods.system import exponent, floating
+from refprune.methods.system import floating
 from refprune.patterns import Pattern
 from refprune.problems import LayerProblem, Quadratic
 from refprune.pruned import Pruned

@@ -1,8 +1,6 @@
 """What the one-shot methods share: a score, the pattern's mask, the weight with zeros, nothing else moved."""
 
-import numpy as np
-
-from refprune.arrays import namespace
+from refprune.arrays import namespace, times_power
 from refprune.blocks import Blocks, Groups
 from refprune.methods.answer import check_prior
 from refprune.methods.system import objective
@@ -21,8 +19,6 @@ def pruned_by(scores, exponent, pattern, weight, problem=None, mask=None):
     pattern = pattern if problem is None else pattern.on(problem)
     xp = namespace(scores, weight)
     mask = pattern.mask(scores, None if mask is None else check_prior(mask, weight))
-    with np.errstate(over="ignore"):
-        for part in range(3):  # in three steps: the power alone may be out of range
-            scores = scores * 2.0 ** ((exponent + part) // 3)
+    scores = times_power(scores, exponent)
     pruned = xp.where(mask, weight, xp.zeros_like(weight))
     return Pruned(pruned, mask, None if problem is None else objective(problem, pruned), scores=scores)

@@ -6,7 +6,6 @@ damping, and ``damp * mean(diag H)`` over the living ones is added to the diagon
 """
 
 from dataclasses import dataclass
-from math import frexp
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from refprune.arrays import (
     cast,
     diagonal,
     dtype_name,
+    exponent,
     eye,
     from_numpy,
     inv_spd,
@@ -173,14 +173,6 @@ def floating(*arrays):
     """Raise TypeError for Fractions: methods take square roots."""
     if any(dtype_name(x.dtype) == "object" for x in arrays):
         raise TypeError("need floating arrays in methods (Fractions are for definitions); got objects")
-
-
-def exponent(array):
-    """The exponent of the power of two next above the largest `|array|`, clipped to what has an inverse."""
-    if 0 in array.shape:
-        return 0
-    limit = 1000 if dtype_name(array.dtype) == "float64" else 120
-    return max(-limit, min(limit, frexp(float(namespace(array).max(abs(array))))[1]))
 
 
 def _rows(first, weight, hessian, gradient, damp, name, least):

@@ -15,8 +15,7 @@ from math import prod
 
 import numpy as np
 
-from refprune.arrays import astype, from_numpy, namespace, swap, to_numpy, transpose, widest
-from refprune.methods.system import exponent
+from refprune.arrays import astype, exponent, from_numpy, namespace, swap, to_numpy, transpose, widest
 from refprune.network import Conv2d, Network, chain
 from refprune.network.point import NUMBERS
 from refprune.unfold import unfold

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from refprune.arrays import namespace, to_numpy
-from refprune.methods.system import exponent
+from refprune.arrays import exponent, namespace, to_numpy
 
 
 def cut(w, kept):

@@ -10,10 +10,10 @@ section 3.
 
 from dataclasses import replace
 
-from refprune.arrays import Array, astype, diagonal, namespace, precision
+from refprune.arrays import Array, astype, diagonal, exponent, namespace, precision
 from refprune.blocks import Blocks
 from refprune.methods.saliency import pruned_by
-from refprune.methods.system import exponent, floating
+from refprune.methods.system import floating
 from refprune.patterns import Pattern, Unstructured
 from refprune.problems import LayerProblem
 from refprune.pruned import Pruned

@@ -11,6 +11,7 @@ Cost: 2 N^2 d + 2 N^3; in blocks of m < N weights N m d; a search N d for each s
 Source: Singh and Alistarh 2020, WoodFisher: Efficient Second-Order Approximation for Neural Network Compression.
 """
 
+from functools import partial
 from itertools import pairwise
 from math import frexp
 
@@ -19,19 +20,21 @@ import numpy as np
 from refprune.arrays import (
     Array,
     astype,
+    exponent,
     flag,
     full,
     integer,
     namespace,
     nonnegative,
     real,
+    times_power,
     widest,
 )
 from refprune.methods.fisher_model import DiagonalModel, FisherModel
 from refprune.methods.fisher_swaps import swapping
 from refprune.methods.fisher_thresholding import thresholding
 from refprune.methods.many_weights import many_weights
-from refprune.methods.system import exponent, floating
+from refprune.methods.system import floating
 from refprune.patterns import NM, Unstructured
 from refprune.pruned import Pruned
 
@@ -99,8 +102,8 @@ def woodfisher(
     ------
     TypeError, ValueError
         Not arrays of one kind with real numbers; gradients of another number of weights, or no sample; a pattern of
-        another kind, or that does not fit; another argument out of range; an answer beyond the range of a narrower
-        dtype of `weight`.
+        another kind, or that does not fit; another argument out of range; an answer beyond the range of the dtype of
+        `weight`.
     numpy.linalg.LinAlgError
         F is singular to rounding: with `damp` 0 and fewer gradients than weights it always is.
 
@@ -143,14 +146,10 @@ def woodfisher(
     xp = namespace(model.weight)
     curvature, point = model.inverse_diagonal(), model.newton()
     scores = xp.where(model.living, point * point / (2 * curvature), 0)
-    kept, trace = given.mask(pattern, scores, model.living), ()
+    choose = partial(given.mask, pattern, prior=None if prior is None else model.living)
+    kept, trace = choose(scores), ()
     if search == "iht":
-        kept, trace = thresholding(
-            model,
-            lambda sizes: given.mask(pattern, sizes, model.living),
-            (given.mask(pattern, abs(model.weight), model.living), kept),
-            max_iter,
-        )
+        kept, trace = thresholding(model, choose, (choose(abs(model.weight)), kept), max_iter)
     elif search == "swap":
         kept, trace = swapping(model, kept, given.scopes(pattern), max_iter)
     found = model.best(kept) if update == "joint" else model.summed(kept, curvature)
@@ -217,17 +216,10 @@ def _blocks(edges, block):
 
 def _answer(given, model, kept, found, scores, trace, loss, c):
     """The `Pruned` answer in the form of what was given; 2^loss and 2^c are the units of losses and weights."""
-    weight = given.restore(_times(found, c), dtypes=True)
+    weight = given.restore(times_power(found, c), dtypes=True)
     wide = given.flat(weight, found.dtype)
     with np.errstate(over="ignore"):
-        objective = float(np.ldexp(model.value(_times(wide, -c)), loss))
+        objective = float(np.ldexp(model.value(times_power(wide, -c)), loss))
         trace = tuple(float(np.ldexp(value, loss)) for value in trace)
-        scores = _times(scores, loss)
+        scores = times_power(scores, loss)
     return Pruned(weight, given.restore(kept), objective, trace=trace, scores=given.restore(scores))
-
-
-def _times(array, power):
-    """`array` times ``2**power``, in steps: the power alone may be out of range."""
-    for part in range(3):
-        array = array * 2.0 ** ((power + part) // 3)
-    return array

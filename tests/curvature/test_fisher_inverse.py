@@ -104,6 +104,38 @@ def test_invariances():
     assert np.abs(fisher_inverse(np.concatenate([G, G]), 2.0**-7) - base).max() <= size  # Cholesky now
 
 
+@pytest.mark.parametrize(("dtype", "far"), [("float32", 60), ("float64", 500)])
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4)])
+def test_squares_may_leave_the_range(shape, dtype, far):
+    """Powers of two change no bit; the inverse beyond the range is refused, whatever the way to it."""
+    G = np.random.default_rng(6).normal(size=shape).astype(dtype)
+    base = fisher_inverse(G, 0.25)
+    for power in (far, -far):
+        found = fisher_inverse(G * dtype_of(dtype, power), 2.0 ** (2 * power - 2))
+        assert_array_equal(found, base * dtype_of(dtype, -power) * dtype_of(dtype, -power))
+    for zero in (G * 0, G * 0 + dtype_of(dtype, -1.2 * far)):
+        with pytest.raises(ValueError, match=f"need finite numbers in the answer in {dtype}; got inf"):
+            fisher_inverse(zero, 2.0 ** {"float32": -130, "float64": -1050}[dtype])
+    # only the gradients or only the damping is out of range: sound to rounding, no warning
+    size = np.linalg.norm(base, 2)
+    assert fisher_inverse(G * 0, 2.0 ** (far * 1.5))[0, 0] == 2.0 ** (-far * 1.5)
+    loud = fisher_inverse(G[:1] * dtype_of(dtype, far + 10), 1.0)  # projects on what g leaves out
+    g = G[0].astype(float)
+    slack = 100 * float(np.finfo(dtype).eps) * size
+    assert_allclose(loud, np.eye(len(g)) - np.outer(g, g) / (g @ g), rtol=0, atol=slack)
+
+
+def dtype_of(dtype, power):
+    return np.dtype(dtype).type(2.0**power)
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_fractions_are_exact(samples):
+    G = fractions(np.random.default_rng(7).integers(-3, 4, size=(samples, 3)).astype(float))
+    for damp in (Fraction(1, 3), 1, 0.5):
+        assert_array_equal(fisher_inverse(G, damp), definitions.fisher_inverse(G, Fraction(damp)))
+
+
 MISTAKES = {
     "damping divided by N": lambda G, damp: np.linalg.inv(damped(G, damp / len(G))),
     "not divided by N": lambda G, damp: np.linalg.inv(G.T @ G + damp * np.eye(G.shape[1])),
@@ -134,6 +166,11 @@ def test_errors():
         (lambda: fisher_inverse(G, 0.1, 0), ValueError, "need block >= 1"),
         (lambda: fisher_inverse(G, 0.1, 2.0), TypeError, "need block to be an integer"),
         (lambda: fisher_inverse(G * np.inf, 0.1), ValueError, "need finite numbers in gradients"),
+        (
+            lambda: fisher_inverse(fractions(G), 0),
+            np.linalg.LinAlgError,
+            "got damp 0 with 3 gradients of 4 weights",
+        ),
         (lambda: fisher_inverse(G, 0.0), np.linalg.LinAlgError, "got damp 0 with 3 gradients of 4 weights"),
         (
             lambda: fisher_inverse(np.ones((3, 4), "f"), 1e-9),

@@ -53,6 +53,29 @@ def test_exact_on_fractions():
     assert_array_equal(empirical_fisher(exact), exact.T @ exact / 3)
 
 
+@pytest.mark.parametrize(("dtype", "far"), [("float32", 61), ("float64", 509)])
+def test_sums_may_leave_the_range(dtype, far):
+    """The sum over 4096 samples is beyond the dtype, the mean is not; powers of two change no bit."""
+    rng = np.random.default_rng(4)
+    G = rng.uniform(0.5, 1, size=(4096, 2)).astype(dtype)
+    up, one = np.dtype(dtype).type(2.0**far), np.ones((4096, 1, 1), dtype=dtype)
+    for power, back in ((up, 1 / up), (1 / up, up)):
+        for found in (
+            empirical_fisher(G * power),
+            gauss_newton((G * power)[:, None], one),
+            gauss_newton(G[:, None], one * power * power),
+        ):
+            # 4096 terms of one sign, in any order (Higham, section 4.2)
+            assert_allclose(found * back * back, empirical_fisher(G), rtol=4096 * np.finfo(dtype).eps)
+    assert_array_equal(empirical_fisher(G * up), empirical_fisher(G) * up * up)
+    for call in (
+        lambda: empirical_fisher(G * up * 16),
+        lambda: gauss_newton((G * up)[:, None], one * 128),
+    ):
+        with pytest.raises(ValueError, match=f"need finite numbers in the answer in {dtype}; got inf"):
+            call()
+
+
 def test_both_are_exactly_symmetric_and_semidefinite():
     rng = np.random.default_rng(3)
     J, H = problem(rng, 7, 4, 9)
