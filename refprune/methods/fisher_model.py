@@ -41,7 +41,7 @@ class FisherModel:
     """The model q over flat vectors (d,); one of the objectives of refprune, in one precision.
 
     `gradients` (N, d) are 0 in the columns of prior zeros, which `living` (d,) marks False; `blocks` are slices;
-    `linear` is 1 with the first order, else 0, in the units of the rest.
+    `linear` is 1 with the first order, else 0, in the units of the rest; `asked` is the damping in the caller's.
     """
 
     weight: Any
@@ -50,6 +50,7 @@ class FisherModel:
     blocks: tuple
     linear: float
     living: Any
+    asked: float
 
     @property
     def samples(self):
@@ -159,8 +160,8 @@ class FisherModel:
     def _singular(self):
         N, d = self.gradients.shape
         return np.linalg.LinAlgError(
-            f"need a Fisher matrix that is positive definite to rounding; got too small a damp for {N} gradients "
-            f"of {d} weights"
+            f"need a Fisher matrix that is positive definite to rounding; got damp {self.asked:g} with {N} gradients "
+            f"of {d} weights; a larger damp would do"
         )
 
 

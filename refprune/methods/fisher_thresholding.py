@@ -13,22 +13,22 @@ Source: Benbaki et al. 2023, Fast as CHITA, section 3; the search along t is a g
 
 from refprune.arrays import namespace
 
-LONGER, TRIALS = (
-    4.0,
-    40,
-)  # the first step that is tried, in units of the line search, and how often it is halved
+LONGER, TRIALS = 4.0, 40  # the first step, in units of the line search, and how often it is halved
 ENOUGH = 1e-7  # what a step must bring, as a share of the value at the start
 
 
 def thresholding(model, choose, starts, max_iter):
     """(mask (d,), values): the best of the masks `starts` and of what the search finds from the first of them.
 
-    The values are those of q on the way; the last one is that of the minimiser on the mask. `choose(scores)` gives the
+    The last start is the answer where the others are not lower by more than rounding. The values are those of q on the way; the last one is that of the minimiser on the mask. `choose(scores)` gives the
     mask of the largest scores that the pattern allows; `max_iter` counts the steps.
     """
     ends = [(kept, [model.value(model.best(kept))]) for kept in starts]
-    ends.append(_descend(model, choose, starts[0], max_iter))
-    return min(ends, key=lambda end: end[1][-1])
+    least, base = ends[-1], ends[-1][1][0]
+    for end in (*ends[:-1], _descend(model, choose, starts[0], max_iter)):
+        if end[1][-1] < min(least[1][-1], base - 1e-12 * abs(base)):
+            least = end
+    return least
 
 
 def _descend(model, choose, kept, max_iter):

@@ -198,7 +198,7 @@ def _model(given, weight, gradients, damp, block, first_order, prior):
         G = namespace(G).where(living[None, :], G, 0)
     kind = DiagonalModel if block == 1 else FisherModel
     linear = 2.0 ** -(a + c) if first_order else 0.0
-    model = kind(w * 2.0**-c, G, float(np.ldexp(damp, -2 * a)), blocks, linear, living)
+    model = kind(w * 2.0**-c, G, float(np.ldexp(damp, -2 * a)), blocks, linear, living, damp)
     return model, a, c
 
 

@@ -127,6 +127,19 @@ def test_by_hand():
     assert swapped.trace[0] == pytest.approx(one.objective, rel=1e-13)
 
 
+@pytest.mark.parametrize(("search", "block"), [("iht", None), ("iht", 3), ("swap", None)])
+def test_where_no_support_is_lower_the_least_costs_stay(search, block):
+    """Equal weights and gradients: all supports are as good, to rounding, whatever blocks do to the costs."""
+    w, G = np.ones((2, 4)), np.ones((9, 8))
+    for count in range(9):
+        pattern = rp.Unstructured(keep=8 - count)
+        plain = rp.woodfisher(w, G, pattern, 1.0, block)
+        found = rp.woodfisher(w, G, pattern, 1.0, block, search=search)
+        if found.objective >= plain.objective * (1 - 1e-9):
+            assert_array_equal(found.mask, plain.mask)
+            assert_array_equal(found.weight, plain.weight)
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 def test_boundaries(search):
     w, G = np.array([3.0, 0.0, -1.0]), np.array([[1.0, 2.0, 1.0]])
