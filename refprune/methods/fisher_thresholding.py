@@ -20,8 +20,9 @@ ENOUGH = 1e-7  # what a step must bring, as a share of the value at the start
 def thresholding(model, choose, starts, max_iter):
     """(mask (d,), values): the best of the masks `starts` and of what the search finds from the first of them.
 
-    The last start is the answer where the others are not lower by more than rounding. The values are those of q on the way; the last one is that of the minimiser on the mask. `choose(scores)` gives the
-    mask of the largest scores that the pattern allows; `max_iter` counts the steps.
+    The last start is the answer where the others are not lower by more than rounding. The values are those of q on
+    the way; the last one is that of the minimiser on the mask. `choose(scores)` gives the mask of the largest scores
+    that the pattern allows; `max_iter` counts the steps.
     """
     ends = [(kept, [model.value(model.best(kept))]) for kept in starts]
     least, base = ends[-1], ends[-1][1][0]
