@@ -7,7 +7,7 @@ weighs the rest, and in the end ten numbers matter. SNOWS (Lucas and Mazumder, 2
 that are left to what the next K operations make of them. With K = 0 that is least squares. With more it is not, and the
 Hessian is too large to write down; Newton's method does without.
 
-We work three weights out by hand, solve for two thousand with products alone, and then watch the error pass through
+We work three weights out by hand, solve for four hundred with products alone, and then watch the error pass through
 a network, for K from 0 to the end.
 """
 
@@ -87,8 +87,9 @@ assert mask.sum() == 410
 assert np.allclose(product, difference, rtol=0, atol=1e-5 * abs(product).max())
 
 # %%
-# Conjugate gradients solve :math:`H_{ZZ}\, s = -g_Z` on the kept weights Z from such products, some tens of them for
-# 410 unknowns. Then a search along s takes the first t of 1, 0.9, 0.81, ... that lowers F enough.
+# Conjugate gradients solve :math:`H_{ZZ}\, s = -g_Z` on the kept weights Z from such products. Here they may take 50
+# for 410 unknowns: what they have by then is no solution yet, and a good direction. A search along s takes the first t
+# of 1, 0.9, 0.81, ... that lowers F enough.
 
 DAMP = 1e-4
 found = rp.newton_cg(f, mask, f.weight, damp=DAMP, max_iter=4, cg_max_iter=50)
@@ -101,8 +102,8 @@ assert values[-1] < 0.9 * values[0]
 assert not found.weight[~mask].any()
 
 # %%
-# F falls with every step, most of all with the first. Later steps run into kinks: a ReLU that turns on or off makes
-# another bowl of it.
+# F falls with every step, most of all with the first. The gradient does not go to 0, and it would not with longer
+# solves: the steps run into kinks, where a ReLU that turns on or off makes another bowl of F.
 
 # %%
 # From K = 0 to K = all
@@ -150,7 +151,8 @@ for name, K in along:
 # %%
 # One operation ahead, which is a ReLU, is hardly better than least squares. The dense layer behind it is what matters,
 # and every further one brings a little. Behind ExactOBS least squares finds little to do; to look to the end takes off
-# a third to a half of what it leaves. On other images the gain is smaller: the fit has seen no more than 250.
+# a third to a half of what it leaves. On other images the gain is smaller, and the last operations bring next to
+# nothing to the masks by magnitude: the fit has seen no more than 250 images.
 
 last = {key: np.mean(values, axis=0)[-1] for key, values in along.items()}
 for name in METHODS:
