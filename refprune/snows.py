@@ -20,7 +20,8 @@ import numpy as np
 
 from refprune.arrays import Array, flag, full, integer, namespace, nonnegative, to_numpy
 from refprune.methods.hard_thresholding import cut
-from refprune.methods.newton_cg import Solver, newton_cg
+from refprune.methods.newton_cg import newton_cg
+from refprune.methods.newton_solver import Solver
 from refprune.network import Network, Reconstruction, accuracy
 from refprune.network.training import checked_masks
 from refprune.progress import bar

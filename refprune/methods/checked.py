@@ -34,14 +34,14 @@ class Checked:
 
     def gradient(self, w):
         """The gradient at `w`, (d,)."""
-        return _copy("gradient(w)", self.objective.gradient(w), w)
+        return like("gradient(w)", self.objective.gradient(w), w)
 
     def hvp(self, w, v):
         """The product of the Hessian at `w` and `v`, (d,)."""
-        return _copy("hvp(w, v)", self.objective.hvp(w, v), w)
+        return like("hvp(w, v)", self.objective.hvp(w, v), w)
 
 
-def _copy(name, array, w):
+def like(name, array, w):
     """`array` anew; an error unless it is like `w`."""
     library(array, name)
     namespace(array, w)

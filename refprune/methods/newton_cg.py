@@ -15,8 +15,7 @@ absolute one can be added. (2) A search that fails leaves the weights as they we
 curvature end conjugate gradients, and are never walked along.
 """
 
-from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,15 +28,15 @@ from refprune.arrays import (
     integer,
     namespace,
     nonnegative,
-    real,
 )
-from refprune.curvature import conjugate_gradient
-from refprune.methods.hard_thresholding import cut, dot, norm
+from refprune.methods.checked import Checked
+from refprune.methods.newton_solver import Solver, finite, value_of
 from refprune.methods.starting import starting_point
+from refprune.methods.system import in_range
+from refprune.methods.vectors import cut, dot, norm
 from refprune.pruned import Pruned
 
 ARMIJO, SHORTER, TRIALS = 1e-5, 0.9, 50
-CURVATURES = {"hessian": "hvp", "gauss-newton": "gauss_newton_product"}
 ROUNDING = 32  # how many eps of the value a promised decrease is lost in
 
 
@@ -61,8 +60,9 @@ class NewtonStep(NamedTuple):
         ``""`` where a step was made. Else why the point stays: ``"converged"``, the gradient is small enough, for
         `tol` or for `cg_atol`;
         ``"negative_curvature"``, there is no direction: the curvature along the gradient is not positive;
-        ``"line_search"``, no t lowers the objective enough; ``"stagnated"``, none can, as the decrease that is
-        promised is lost in the rounding of the value; ``"max_iter"``, no step was left.
+        ``"line_search"``, no t lowers the objective enough, or s is no way down, as products that are not symmetric
+        can have it; ``"stagnated"``, none can, as the decrease that is promised is lost in the rounding of the value,
+        or of the answer to a narrower dtype; ``"max_iter"``, no step was left.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def newton_cg(
         The point is accepted when the gradient on Z is at most `tol` times its norm at the start. Not used with
         `sample`.
     cg_rtol, cg_atol : float
-        Conjugate gradients end at a residual of ``max(cg_rtol * norm(g_Z), cg_atol)``.
+        Conjugate gradients end at a residual of ``max(cg_rtol * norm(g_Z), cg_atol)``; `cg_rtol` is below 1.
     cg_max_iter : int
         At most so many steps of conjugate gradients in a Newton step.
     sample : callable, optional
@@ -132,7 +132,8 @@ def newton_cg(
     -------
     Pruned
         `weight` in the dtype of `start`, `mask`, `objective` at the weight; `trace` has a `NewtonStep` for every point
-        that was passed, the last one at the answer, of the whole objective. It says why the method ended.
+        that was passed, the last one at the answer (before a rounding to a narrower dtype), of the whole objective.
+        It says why the method ended.
 
     Raises
     ------
@@ -141,7 +142,8 @@ def newton_cg(
     ValueError
         `mask` or `start` does not fit; `start` is needed; a number out of range; an unknown curvature.
     numpy.linalg.LinAlgError
-        The value at a point that was reached is not finite; a solution beyond the range of the dtype.
+        The value, the gradient or a product at a point that was reached is not finite; a solution, or the answer,
+        beyond the range of the dtype.
 
     See Also
     --------
@@ -151,7 +153,8 @@ def newton_cg(
     Notes
     -----
     Without `sample` the objective falls with every step, by one bit at least: where a value is not below the last one,
-    no step is made, and a search that fails keeps the point. A quadratic with a positive definite :math:`H_{ZZ}` is
+    no step is made, and a search that fails keeps the point. Where the answer has a narrower dtype and its rounding
+    costs more than the steps gained, the start is the answer. A quadratic with a positive definite :math:`H_{ZZ}` is
     solved in one step when `cg_rtol` is small. Kept weights that no sample reaches keep their values.
 
     Where the Hessian is not positive definite, conjugate gradients return what they had before the direction that
@@ -194,47 +197,15 @@ def newton_cg(
             w, record = _step(own, w, mask, value, g, solver)
         trace.append(record)
         reason = record.reason if whole else ""
-    xp, weight = namespace(w), astype(w, dtype)
-    value = float(objective.value(weight))
+    xp = namespace(w)
+    with np.errstate(over="ignore"):
+        weight = in_range("an answer", astype(w, dtype))
+    value = value_of(objective, astype(weight, w.dtype))
+    narrow = sample is None and dtype != w.dtype
+    if narrow and not value <= trace[0].value:  # what was gained is lost in the rounding of the weights
+        weight, trace = cut(astype(theta, dtype), mask), [trace[0]._replace(step=0.0, reason="stagnated")]
+        value = trace[0].value
     return Pruned(xp.reshape(weight, shape), xp.reshape(mask, shape), value, trace=tuple(trace))
-
-
-class Solver(NamedTuple):
-    """The function that multiplies with H, and the options of the solve."""
-
-    product: str
-    damp: float
-    rtol: float
-    atol: float
-    max_iter: int
-
-    @classmethod
-    def checked(cls, curvature, damp, rtol, atol, max_iter):
-        """From the arguments of `newton_cg`; TypeError or ValueError for others."""
-        if curvature not in CURVATURES:
-            raise ValueError(f"need curvature to be one of {', '.join(CURVATURES)}; got {curvature!r}")
-        tolerances = nonnegative("cg_rtol", rtol), nonnegative("cg_atol", atol)
-        steps = integer("cg_max_iter", max_iter, least=1)
-        return cls(CURVATURES[curvature], nonnegative("damp", damp), *tolerances, steps)
-
-    def fits(self, objective, name):
-        """`objective` itself; TypeError when it has not what a step calls."""
-        missing = [call for call in ("value", "gradient", self.product) if not hasattr(objective, call)]
-        if missing:
-            raise TypeError(f"need {name} with {', '.join(missing)}; got {type(objective).__name__}")
-        return objective
-
-    def solve(self, objective, w, mask, g):
-        """The direction s (d,), 0 off `mask`, as `conjugate_gradient` found it."""
-        if hasattr(objective, "products"):  # one point, many directions
-            multiply = objective.products(w, self.product == CURVATURES["gauss-newton"])
-        else:
-            multiply = partial(getattr(objective, self.product), w)
-
-        def product(v):
-            return cut(astype(multiply(v), v.dtype), mask) + self.damp * v
-
-        return conjugate_gradient(product, -g, self.rtol, self.atol, self.max_iter)
 
 
 def _step(objective, w, mask, value, g, solver):
@@ -242,14 +213,14 @@ def _step(objective, w, mask, value, g, solver):
     solved = solver.solve(objective, w, mask, g)
     slope = dot(g, solved.solution)
     found = NewtonStep(value, norm(g), solved.iterations, solved.reason)
-    if not slope < 0:  # conjugate gradients made no step
-        known = solved.reason in ("converged", "negative_curvature")
-        return w, found._replace(reason=solved.reason if known else "stagnated")
+    if not slope < 0:  # conjugate gradients made no step, or one that is no way down
+        known = solved.reason if solved.reason in ("converged", "negative_curvature") else "stagnated"
+        return w, found._replace(reason=known if norm(solved.solution) == 0 else "line_search")
     t = 1.0
     for _ in range(TRIALS):
-        new = w + t * solved.solution
         with np.errstate(over="ignore", invalid="ignore"):
-            reached = float(objective.value(new))
+            new = w + t * solved.solution
+        reached = value_of(objective, new) if finite(new) else inf
         if reached < value and reached <= value + ARMIJO * t * slope:
             return new, found._replace(step=t)
         t *= SHORTER
@@ -259,12 +230,14 @@ def _step(objective, w, mask, value, g, solver):
 
 def _at(objective, w, mask):
     """The value at `w`, a float, and the gradient, 0 off `mask`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = float(objective.value(w))
+    value = value_of(objective, w)
     if not isfinite(value):
         raise np.linalg.LinAlgError(f"need a finite objective at every point; got {value}")
-    g = real("gradient", objective.gradient(w), shape=tuple(w.shape))
-    return value, cut(astype(g, w.dtype), mask)
+    with np.errstate(over="ignore", invalid="ignore"):
+        g = cut(astype(Checked(objective).gradient(w), w.dtype), mask)
+    if not finite(g):
+        raise np.linalg.LinAlgError("need a finite gradient(w) at every point; got another")
+    return value, g
 
 
 def _flat_mask(mask, theta, shape):
@@ -272,7 +245,7 @@ def _flat_mask(mask, theta, shape):
     boolean("mask", mask)
     if tuple(mask.shape) not in (shape, tuple(theta.shape)):
         raise ValueError(f"need mask of shape {tuple(theta.shape)}; got {tuple(mask.shape)}")
-    return namespace(mask, theta).reshape(mask, theta.shape)
+    return namespace(mask, theta).reshape(mask | False, theta.shape)
 
 
 def _check_sample(sample, rng):
