@@ -170,7 +170,8 @@ def snows(
                     cg_atol=cg_atol, cg_max_iter=cg_max_iter, rng=rng)  # fmt: skip
     _check_batches(batch_size, rng, inputs.shape[0])
     flag("progress", progress)
-    before = None if targets is None else accuracy(network, params, inputs, targets)
+    with named("targets"):
+        before = None if targets is None else accuracy(network, params, inputs, targets)
     rows = {}
     with bar("SNOWS", len(chosen), progress) as moved:
         for done, key in enumerate(chosen, 1):
@@ -243,7 +244,7 @@ class _Sides:
 
     def __init__(self, network, params, calibration, target_inputs, tail):
         for name, value in (("calibration", calibration), ("target_inputs", target_inputs), ("tail", tail)):
-            if value not in SIDES:
+            if not isinstance(value, str) or value not in SIDES:
                 raise ValueError(f"need {name} to be {' or '.join(SIDES)}; got {value!r}")
         self.params, self.calibration, self.target_inputs, self.tail = (
             params,

@@ -292,6 +292,8 @@ def test_half_precision_and_arguments_that_stay():
 
 def test_a_layer_whose_outputs_have_no_squares_is_named():
     params, masks, x = problem(15)
+    with pytest.raises(np.linalg.LinAlgError, match="need outputs of layer 2 in the range of their dtype"):
+        rp.snows(NETWORK, params | {"2.weight": params["2.weight"] * 1e308}, masks, x, 1, layers=["2"])
     params |= {"4.weight": params["4.weight"] * 1e200}
     with pytest.raises(
         np.linalg.LinAlgError, match="layer 4: need a finite objective at every point; got inf"
@@ -326,6 +328,9 @@ NARROW = {"0.weight": np.ones((4, 4), dtype=bool)}
         ({"batch_size": 0, "rng": np.random.default_rng(0)}, ValueError, r"need batch_size in \[1, 30\]; got 0"),
         ({"batch_size": 5}, TypeError, r"need rng to be a numpy.random.Generator \(with batch_size\); got NoneType"),
         ({"progress": 1}, TypeError, "need progress to be True or False"),
+        ({"targets": np.zeros(3, dtype=int)}, ValueError, r"targets: need y of shape \(30,\); got \(3,\)"),
+        ({"cg_rtol": 1.0}, ValueError, "need cg_rtol < 1"),
+        ({"tail": np.array(["dense"])}, ValueError, "need tail to be pruned or dense; got array"),
         ({"start": {}}, ValueError, "start: need params named"),
         ({"masks": NARROW | {"2.weight": np.zeros((3, 4), dtype=bool)}, "start": problem(14)[0]}, ValueError,
          r"need start\['2.weight'\] to be 0 where masks\['2.weight'\] prunes; got another value there"),

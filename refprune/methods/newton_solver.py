@@ -53,7 +53,9 @@ class Solver(NamedTuple):
                 found = like(f"{self.product}(w, v)", multiply(v), v)
                 found = cut(astype(found, v.dtype), mask) + self.damp * v
             if not finite(found):
-                raise np.linalg.LinAlgError(f"need {self.product}(w, v) + {self.damp:g} v to be finite; got others")
+                raise np.linalg.LinAlgError(
+                    f"need {self.product}(w, v) + {self.damp:g} v to be finite; got others"
+                )
             return found
 
         return conjugate_gradient(product, -g, self.rtol, self.atol, self.max_iter)

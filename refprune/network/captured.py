@@ -5,7 +5,9 @@ the delta that comes from above, and its tangent :math:`2 c_j \dot y_j` to the d
 the network then gives the derivatives of all terms together.
 """
 
-from refprune.arrays import concat
+import numpy as np
+
+from refprune.arrays import concat, namespace
 
 from . import chain
 from .chain import Residual
@@ -91,10 +93,20 @@ def moved(name, by):
 def traced(network, params, x, first, keys):
     """The inputs of layer `first` and the outputs of the layers `keys`, for all samples."""
     inputs, outputs, last = [], {key: [] for key in keys}, max(map(top, keys))
-    for part in parts(network, x):
-        for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part, ...]):
-            if key == str(first):
-                inputs.append(u + 0)
-            if key in outputs:
-                outputs[key].append(y)
+    with np.errstate(over="ignore", invalid="ignore"):  # `in_range` tells
+        for part in parts(network, x):
+            for key, _, u, y in chain.trace(network.layers[: last + 1], params, x[part, ...]):
+                if key == str(first):
+                    inputs.append(u + 0)
+                if key in outputs:
+                    outputs[key].append(y)
     return concat(inputs, axis=0), {key: concat(found, axis=0) for key, found in outputs.items()}
+
+
+def in_range(outputs):
+    """LinAlgError unless all `outputs`, a dict by the layer's key, are finite."""
+    for key, y in outputs.items():
+        if not bool(namespace(y).all(namespace(y).isfinite(y))):
+            raise np.linalg.LinAlgError(
+                f"need outputs of layer {key} in the range of their dtype; got others"
+            )

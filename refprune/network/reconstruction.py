@@ -32,6 +32,7 @@ from . import captured, chain
 from .activations import GELU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
 from .bilinear import Conv2d, Dense
 from .dicts import TYPES
+from .network import Network
 from .point import NUMBERS
 
 OPERATIONS = tuple(layer.type for layer in (Dense, Conv2d, ReLU, ReLU6, Tanh, Sigmoid, GELU, SiLU, Softplus))
@@ -80,9 +81,13 @@ class Reconstruction:
     ------
     TypeError, ValueError
         Arguments that do not fit; NaN or Inf; a layer that is no Dense or Conv2d of the network.
+    numpy.linalg.LinAlgError
+        Outputs that are compared, of the network that gives the targets, beyond the range of the dtype.
 
     Notes
     -----
+    The arrays of `params` are kept, not copied: do not change them afterwards.
+
     The derivatives are those of one chain: where an output is compared, :math:`2 (y_j - t_j) / N` joins the delta
     of the backward pass, see `refprune.network.captured`. The part of the network before the layer is run once.
     With K = 0, F is twice the objective of the layer's `LayerProblem` (times the output
@@ -118,14 +123,16 @@ class Reconstruction:
         reduction: str = "samples",
         logits: bool = False,
     ):
-        params, x = network.ready(params, inputs)
+        if not isinstance(network, Network):
+            raise TypeError(f"need a Network; got {type(network).__name__}")
+        params, x = network.ready(params, inputs, "inputs")
         self._key = key = _key(network, layer)
         types = OPERATIONS if operations is None else _types(operations)
         found = captured.reached(network.layers, key.split("."), types)
         found = found if horizon is None else found[: 1 + integer("horizon", horizon, least=0)]
         last = str(len(network.layers) - 1)
         self.captured = (*found, last) if flag("logits", logits) and last not in found else tuple(found)
-        if reduction not in REDUCTIONS:
+        if not isinstance(reduction, str) or reduction not in REDUCTIONS:
             raise ValueError(f"need reduction in {', '.join(REDUCTIONS)}; got {reduction!r}")
         first, last = captured.top(key), max(map(captured.top, self.captured))
         self._tail = network.layers[first : last + 1]
@@ -138,8 +145,9 @@ class Reconstruction:
         self.weight = namespace(x).reshape(self._params[self._name], (prod(self._shape),)) + 0
         self._inputs, targets = captured.traced(network, params, x, first, self.captured)
         if dense is not None:
-            _, targets = captured.traced(network, *network.ready(dense, inputs), first, self.captured)
-            namespace(x, *targets.values())
+            _, targets = captured.traced(network, *_ready(network, dense, inputs), first, self.captured)
+        namespace(x, *targets.values())
+        captured.in_range(targets)
         self._targets = {captured.moved(name, -first): value for name, value in targets.items()}
         self._reduction, self._scales = reduction, _scales(self._targets, reduction)
         self._held = sum(chain.held(self._tail, tuple(self._inputs.shape[1:])))
@@ -206,7 +214,8 @@ class Reconstruction:
         The passes that do not depend on v are made once, and kept where they take at most 2^27 numbers (1 GiB in
         float64): a product costs about half then.
         """
-        recorded = partial(self._recorded, w, gauss_newton)
+        real("w", w, shape=(self.weight.shape[0],))
+        recorded = partial(self._recorded, w, flag("gauss_newton", gauss_newton))
         if self._held * self.samples <= KEPT:
             points = list(recorded())
             recorded = partial(iter, points)
@@ -265,12 +274,20 @@ def _key(network, layer):
     return key
 
 
+def _ready(network, dense, inputs):
+    """What `network.ready` gives for `dense`; its errors name the argument."""
+    try:
+        return network.ready(dense, inputs, "inputs")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"dense: {error}") from error
+
+
 def _types(operations):
     """`operations` when they are types of layers."""
     if not isinstance(operations, (tuple, list)):
         raise TypeError(f"need operations to be a tuple of types; got {operations!r}")
     for name in operations:
-        if name not in TYPES:
+        if not isinstance(name, str) or name not in TYPES:
             raise ValueError(f"need operations among {', '.join(TYPES)}; got {name!r}")
     return tuple(operations)
 

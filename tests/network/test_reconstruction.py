@@ -454,17 +454,37 @@ def test_wrong_readings_differ(name):
         ({"reduction": "mean"}, ValueError, "need reduction in samples, sum, entries; got 'mean'"),
         ({"operations": "conv2d"}, TypeError, "need operations to be a tuple of types; got 'conv2d'"),
         ({"operations": ("conv",)}, ValueError, "need operations among dense, .*; got 'conv'"),
-        ({"inputs": np.full((2, 2, 4, 4), np.nan)}, ValueError, "need finite numbers in x"),
+        ({"operations": [["dense"]]}, ValueError, r"need operations among dense, .*; got \['dense'\]"),
+        (
+            {"reduction": np.array(["sum", "sum"])},
+            ValueError,
+            "need reduction in samples, sum, entries; got array",
+        ),
+        ({"inputs": np.full((2, 2, 4, 4), np.nan)}, ValueError, "need finite numbers in inputs"),
         ({"inputs": np.ones((2, 1, 4, 4))}, ValueError, "layer 0: need images of shape"),
         ({"params": {}}, ValueError, "missing"),
-        ({"dense": {}}, ValueError, "missing"),
+        ({"dense": {}}, ValueError, "dense: .*missing"),
+        ({"dense": 3}, TypeError, "dense: need params to be a dict of arrays; got int"),
+        ({"network": 3}, TypeError, "need a Network; got int"),
     ],
 )
 def test_errors(wrong, error, message):
     params, x = setting()
-    arguments = {"params": params, "inputs": x, "layer": 0, "horizon": 1} | wrong
+    arguments = {"network": CNN, "params": params, "inputs": x, "layer": 0, "horizon": 1} | wrong
     with pytest.raises(error, match=message):
-        rp.Reconstruction(CNN, **arguments)
+        rp.Reconstruction(**arguments)
+
+
+def test_targets_out_of_range_are_an_error():
+    network = rp.mlp([3, 3, 2], bias=False)
+    params, x = setting(network, (3,))
+    big = params | {"0.weight": params["0.weight"] * 1e200, "2.weight": params["2.weight"] * 1e200}
+    assert rp.Reconstruction(network, big, x, 0, 1).captured == ("0", "1")
+    for here, dense in ((big, None), (params, big)):
+        with pytest.raises(
+            np.linalg.LinAlgError, match="need outputs of layer 2 in the range of their dtype"
+        ):
+            rp.Reconstruction(network, here, x, 0, None, dense=dense)
 
 
 def test_errors_of_vectors():
@@ -475,6 +495,8 @@ def test_errors_of_vectors():
         (lambda w: objective.hvp(w, w[:-1]), ValueError, r"need v of shape \(48,\) or \(directions, 48\)"),
         (lambda w: objective.hvp(w, list(w)), TypeError, "need v to be an array"),
         (lambda w: objective.hessian(w.astype(int)), TypeError, "need real floating numbers in w"),
+        (lambda w: objective.products(w[:-1]), ValueError, r"need w of shape \(48\); got \(47,\)"),
+        (lambda w: objective.products(w, "no"), TypeError, "need gauss_newton to be True or False; got 'no'"),
     ):
         with pytest.raises(error, match=message):
             call(objective.weight)
