@@ -17,7 +17,7 @@ from numbers import Real
 
 import numpy as np
 
-from refprune.arrays import Array, astype, concat, full, integer, namespace, to_numpy
+from refprune.arrays import Array, astype, concat, dtype_name, full, integer, namespace, real, to_numpy
 from refprune.counts import exact_share
 from refprune.methods.many_weights import many_weights
 from refprune.methods.woodfisher import options, woodfisher
@@ -148,7 +148,7 @@ def woodfisher_network(
     _, pattern, _ = many_weights(weights, pattern, None)
     stages = _stages(pattern, integer("steps", steps, least=1), start_sparsity, weights)
     before = accuracy(network, params, x, y) if loss == "cross_entropy" else None
-    found = {name: value + 0 for name, value in params.items()}
+    found = _copies(params)
     masks = {name: full(w.shape, True, w, dtype="bool") for name, w in weights.items()}
     with bar("WoodFisher", len(stages), progress) as moved:
         for t, stage in enumerate(stages, 1):
@@ -158,7 +158,7 @@ def woodfisher_network(
             found, masks = found | answer.weight, answer.mask
             moved(t, f"stage {t}/{len(stages)}")
             if between is not None and t < len(stages):
-                found = _checked(network, between(dict(found), dict(masks), t), masks, found)
+                found = _checked(network, between(dict(found), _copies(masks), t), masks, found)
     losses = _losses(now, answer.weight, G, damp)
     seconds = time.perf_counter() - begin
     total = sum(prod(w.shape) for w in weights.values())
@@ -241,7 +241,16 @@ def _checked(network, params, masks, like):
         xp = namespace(mask, params[name])
         if bool(xp.any(xp.where(mask, 0, params[name]) != 0)):
             raise ValueError(f"need pruned weights of {name} to be 0 after between; got another value")
-    return {name: astype(params[name], value.dtype) for name, value in like.items()}
+    with np.errstate(over="ignore"):
+        new = {name: astype(params[name], value.dtype) for name, value in like.items()}
+    for name, value in new.items():
+        real(f"params[{name!r}] after between in {dtype_name(value.dtype)}", value)
+    return new
+
+
+def _copies(arrays):
+    """A dict of new arrays."""
+    return {name: astype(array, array.dtype) for name, array in arrays.items()}
 
 
 def _losses(before, after, gradients, damp):

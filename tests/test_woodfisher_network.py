@@ -278,6 +278,8 @@ def test_nothing_is_changed():
         value.setflags(write=False)
 
     def spoil(values, masks, stage):
+        for array in (*values.values(), *masks.values()):
+            array[...] = 1
         values.clear()
         masks.clear()
         return {name: value * 1.0 for name, value in answer.params.items()}
@@ -289,6 +291,26 @@ def test_nothing_is_changed():
         assert_array_equal(params[name], before[name])
 
 
+def test_masks_that_between_overwrites_stay():
+    """With the first order a weight that is 0 would come back."""
+    network, params, x, y = problem()
+    seen = []
+
+    def overwrite(values, masks, stage):
+        seen.append({name: mask.copy() for name, mask in masks.items()})
+        for mask in masks.values():
+            mask[...] = True
+        return values
+
+    options = {"steps": 3, "first_order": True}
+    answer = rp.woodfisher_network(
+        network, params, x, y, rp.Unstructured(0.6), 0.1, between=overwrite, **options
+    )
+    for masks in seen:
+        for name, mask in masks.items():
+            assert not np.any(answer.masks[name] & ~mask)
+
+
 def test_errors():
     network, params, x, y = problem()
     half = rp.Unstructured(0.5)
@@ -297,6 +319,7 @@ def test_errors():
         return rp.woodfisher_network(net, values, inputs, labels, pattern, **options)
 
     revived = {name: value + 1 for name, value in params.items()}
+    half_precision = {name: value.astype("float16") for name, value in params.items()}
     for kind, words, run in (
         (TypeError, "need a Network; got list", lambda: call(net=[])),
         (ValueError, "need a network with at least one Dense or Conv2d", lambda: call(net=rp.Network([rp.ReLU()]))),
@@ -317,6 +340,9 @@ def test_errors():
          lambda: call(rp.Unstructured(keep=1, scope="row"), steps=2)),
         (ValueError, "need pruned weights of 0.weight to be 0 after between",
          lambda: call(steps=2, between=lambda values, masks, stage: revived)),
+        (ValueError, r"need finite numbers in params\['0.weight'\] after between in float16; got inf",
+         lambda: call(values=half_precision, steps=2, between=lambda values, masks, stage:
+                      {name: value * 1e6 * masks.get(name, 1) for name, value in params.items()})),
         (TypeError, "need params to be a dict", lambda: call(steps=2, between=lambda values, masks, stage: None)),
         (np.linalg.LinAlgError, "need a Fisher matrix that is positive definite", lambda: call(damp=0.0)),
     ):  # fmt: skip

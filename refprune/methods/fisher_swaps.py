@@ -115,7 +115,10 @@ class Support:
 
 
 def swapping(model, kept, scopes, max_iter):
-    """(mask (d,), values): the support after at most `max_iter` swaps, and the values of q before and after each."""
+    """(mask (d,), values): the support after at most `max_iter` swaps, and the values of q before and after each.
+
+    Where that is not lower than at the start, the start.
+    """
     values, marks = [model.value(model.best(kept))], to_numpy(kept)
     if marks.all() or not marks.any():
         return kept, values
@@ -129,4 +132,7 @@ def swapping(model, kept, scopes, max_iter):
         support.swap(*found[1:])
         values.append(values[-1] + found[0] * model.damp / 2)
     mask = from_numpy(support.kept, model.weight)
-    return mask, [*values[:-1], model.value(model.best(mask))]
+    last = model.value(model.best(mask))
+    if not last < values[0] - 1e-12 * abs(values[0]):  # what the swaps promised was rounding
+        return kept, values[:1]
+    return mask, [*values[:-1], last]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refprune.arrays import astype, concat, namespace, real
+from refprune.counts import units_to_prune
 from refprune.curvature.gauss_newton import narrowed
 from refprune.methods.answer import check_prior
 from refprune.methods.system import floating
@@ -103,7 +104,7 @@ def many_weights(weight, pattern, mask) -> tuple[ManyWeights, Any, Any]:
     if isinstance(pattern, Unstructured) and pattern.scope is None:
         pattern = replace(pattern, scope="layer" if single else "network")
     if isinstance(pattern, Unstructured) and pattern.scope == "network":
-        replace(pattern, scope="layer").removals((given.edges[-1],))
+        units_to_prune(pattern, given.edges[-1], "network")
         if single:
             raise ValueError("need scope 'layer' or 'row' for one array; got 'network'")
     else:

@@ -372,7 +372,7 @@ def test_errors():
         (ValueError, r"need finite numbers in weight\['2.weight'\]", (weights | {"2.weight": w * np.inf}, G, half), {}),
         (ValueError, "need at least one array in weight; got none", ({}, G, half), {}),
         (ValueError, "need scope 'layer' or 'row' for one array", (w, G, rp.Unstructured(0.5, scope="network")), {}),
-        (ValueError, "need keep <= 20", (weights, G, rp.Unstructured(keep=21)), {}),
+        (ValueError, "need keep <= 20, the number of units per network", (weights, G, rp.Unstructured(keep=21)), {}),
         (ValueError, "need columns in a multiple of m = 3", (weights, G, rp.NM(1, 3)), {}),
         (ValueError, "need damp >= 0 and finite; got -1", (w, G, half, -1), {}),
         (ValueError, "need damp >= 0 and finite; got a number beyond", (w, G, half, 10**400), {}),

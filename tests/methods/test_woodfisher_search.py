@@ -1,6 +1,6 @@
 """The searches of `rp.woodfisher` for a better support: certificates of their ends, and known mistakes."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -131,10 +131,10 @@ def test_by_hand():
 def test_where_no_support_is_lower_the_least_costs_stay(search, block):
     """Equal weights and gradients: all supports are as good, to rounding, whatever blocks do to the costs."""
     w, G = np.ones((2, 4)), np.ones((9, 8))
-    for count in range(9):
+    for count, damp in product(range(9), (1.0, 2.0**-17)):
         pattern = rp.Unstructured(keep=8 - count)
-        plain = rp.woodfisher(w, G, pattern, 1.0, block)
-        found = rp.woodfisher(w, G, pattern, 1.0, block, search=search)
+        plain = rp.woodfisher(w, G, pattern, damp, block)
+        found = rp.woodfisher(w, G, pattern, damp, block, search=search)
         if found.objective >= plain.objective * (1 - 1e-9):
             assert_array_equal(found.mask, plain.mask)
             assert_array_equal(found.weight, plain.weight)
