@@ -313,9 +313,9 @@ def test_another_tie_break_is_no_mistake():
 
 
 def heaviest(hidden, weight):
-    """How much of all that the units give to the outputs comes from one of them."""
+    """The share of the unit that gives most to the outputs; 0 where none gives anything."""
     given = np.linalg.norm(hidden, axis=1) * np.linalg.norm(weight, axis=0)
-    return given.max() / given.sum()
+    return given.max() / max(given.sum(), 1e-300)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
@@ -341,6 +341,7 @@ def test_flags_are_what_they_say(dtype):
             "BothSigns": (hidden < 0).any() and (hidden > 0).any(),
             "DeadInput": (~hidden.any(axis=1)).any(),
             "LoudUnit": (~weight.any(axis=0) & hidden.any(axis=1)).any(),
+            "HeavyUnit": heaviest(*wide) > 0.9,
             "ZeroResidual": not (weight.astype(float) @ hidden.astype(float)).any(),
             "RowScale": np.abs(sums).max() > 10 * np.abs(sums).min(),
             "LossScale": not 1 / 20 < np.abs(hidden).max() < 50,
