@@ -304,7 +304,7 @@ def test_masks_that_between_overwrites_stay():
 
     options = {"steps": 3, "first_order": True}
     answer = rp.woodfisher_network(
-        network, params, x, y, rp.Unstructured(0.6), 0.1, between=overwrite, **options
+        network, params, x, y, rp.Unstructured(0.3), 0.001, between=overwrite, **options
     )
     for masks in seen:
         for name, mask in masks.items():
