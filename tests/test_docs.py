@@ -15,6 +15,7 @@ import pytest
 import refprune as rp
 from refprune import datasets, definitions, interop, testing
 from refprune.demo.kernels import right
+from refprune.testing.claims import CHOICES
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
@@ -114,14 +115,29 @@ def test_the_kill_matrices_are_those_of_the_registry():
         assert np.all(killed)
 
 
-def test_what_ports_of_sparsegpt_get_wrong_are_known_mistakes():
+@pytest.mark.parametrize(
+    ("title", "after", "contracts", "count"),
+    [
+        ("Ports of SparseGPT", "Ports of WoodFisher", ("sparsegpt", "sparsegpt-nm"), 5),
+        ("Ports of WoodFisher and SNOWS", "Edge cases", ("woodfisher", "newton-cg"), 6),
+    ],
+)
+def test_what_ports_get_wrong_are_known_mistakes(title, after, contracts, count):
     text = (ROOT / "docs/contracts/index.rst").read_text()
-    names = re.findall(
-        r"^     - `([a-z-]+)`$", text.split("Ports of SparseGPT")[1].split("Edge cases")[0], re.M
-    )
-    known = {m.name for name in ("sparsegpt", "sparsegpt-nm") for m in testing.contracts[name].mistakes}
-    assert len(names) == 5
+    names = re.findall(r"^     - `([a-z-]+)`$", text.split(f"{title}\n")[1].split(after)[0], re.M)
+    known = {m.name for name in contracts for m in testing.contracts[name].mistakes}
+    assert len(names) == count
     assert set(names) <= known
+
+
+def test_the_table_of_claims_has_all_that_a_contract_reads(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs/_ext"))
+    pages = importlib.import_module("contract_pages")
+    told = set(re.findall(r"^   \* - ``(\w+)``", pages.claim_table(), re.M))
+    assert told == set(CHOICES) - pages.LATER | {"dtypes", "rows"}
+    sources = [path.read_text() for path in (ROOT / "refprune/testing").rglob("*.py")]
+    for name in pages.LATER:
+        assert not any(f'claims.get("{name}"' in text for text in sources), name
 
 
 def table(name):
