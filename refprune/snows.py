@@ -138,6 +138,8 @@ def snows(
     dense targets from the inputs that are there. Where only ReLU, pools and layers linear in their input follow, the
     Hessian is the Gauss-Newton matrix and never negative.
 
+    Biases and batch normalisation keep their values. Labels are not needed.
+
     Memory: the inputs of a layer and all outputs that are compared, for all samples.
 
     Examples

@@ -112,7 +112,7 @@ def newton_cg(
         What H is. ``"gauss-newton"`` needs an objective with `gauss_newton_product(w, v)`, as those over networks
         have; it is never negative.
     damp : float
-        Absolute, in units of H.
+        Absolute, in units of H. It makes steps shorter, and leaves the objective and its minimisers as they are.
     max_iter : int
         At most so many Newton steps.
     tol : float

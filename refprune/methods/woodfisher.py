@@ -70,7 +70,8 @@ def woodfisher(
         The scope is "network", "layer" or "row"; None is "network" for a dict, where all arrays share one count, and
         "layer" for one array. `count_rule` is "strict" in the paper's code.
     damp : float
-        Absolute, in units of the loss per weight squared; not relative as elsewhere.
+        Absolute, in units of the loss per weight squared; not relative as elsewhere. Compare it with
+        ``mean(gradients**2)``, the mean diagonal of the rest of F; see the notes.
     block : int, "layer" or None
         Only blocks on the diagonal of F count: of so many consecutive weights, starting anew in each array (the last
         one may be smaller; 1 is the diagonal), or each array's. None is the whole F.
@@ -115,6 +116,11 @@ def woodfisher(
 
     Notes
     -----
+    A direction that no gradient has seen costs `damp` alone, and with few gradients most are not seen. With too small a
+    `damp` the joint update goes far there, and the network can end below one pruned by magnitude. With a large one F is
+    damping and little else, and the answer near that of magnitude. On small networks that read digits, 1 % to 50 % of
+    the mean square of the gradients did best; the summed update minds less.
+
     N is what is given: fewer gradients give a poorer F, and cost less. No matrix of d by d is formed where
     ``N < d``; blocks of fewer weights than N have the matrix of their weights instead.
 
