@@ -7,7 +7,7 @@ Solution: ``(H_ZZ + damp I) s = -g_Z`` by conjugate gradients, then ``w_Z <- w_Z
 objective: where mini-batches are drawn, a step has one batch for everything.
 Ties: none; the support is given.
 Cost: for each step a gradient, a product with H for each step of conjugate gradients (one or two more to make sure of
-the residual), and a value for every t that is tried. Memory: a few vectors (d,).
+the residual), and a value for every t that is tried; one more at the start. Memory: a few vectors (d,).
 Source: Lucas and Mazumder 2024, Preserving Deep Representations in One-Shot Pruning (SNOWS, arXiv 2411.18376), the
 solver of the K-step problem; Nocedal and Wright 2006, Numerical Optimization, algorithm 7.1.
 Departures: (1) The tolerance of conjugate gradients is relative, so that the scale of the loss does not matter; an
@@ -184,23 +184,24 @@ def newton_cg(
     max_iter, tol = integer("max_iter", max_iter, least=0), nonnegative("tol", tol)
     _check_sample(sample, rng)
     mask = _flat_mask(mask, theta, shape)
-    w, goal, trace, reason = cut(theta, mask), 0.0, [], ""
+    w, goal, trace, reason, known = cut(theta, mask), 0.0, [], "", None
     while not reason:
         whole = sample is None or len(trace) == max_iter
         own = objective if whole else solver.fits(sample(rng), "sample(rng)")
-        value, g = _at(own, w, mask)
+        value, g = _at(own, w, mask, known)
         if sample is None and not trace:
             goal = tol * norm(g)
         if len(trace) == max_iter or norm(g) <= goal:
             record = NewtonStep(value, norm(g), reason="converged" if norm(g) <= goal else "max_iter")
         else:
-            w, record = _step(own, w, mask, value, g, solver)
+            w, record, reached = _step(own, w, mask, value, g, solver)
+            known = reached if sample is None else None
         trace.append(record)
         reason = record.reason if whole else ""
     xp = namespace(w)
     with np.errstate(over="ignore"):
         weight = in_range("an answer", astype(w, dtype))
-    value = value_of(objective, astype(weight, w.dtype))
+    value = trace[-1].value if dtype == w.dtype else value_of(objective, astype(weight, w.dtype))
     narrow = sample is None and dtype != w.dtype
     if narrow and not value <= trace[0].value:  # what was gained is lost in the rounding of the weights
         weight, trace = cut(astype(theta, dtype), mask), [trace[0]._replace(step=0.0, reason="stagnated")]
@@ -209,28 +210,28 @@ def newton_cg(
 
 
 def _step(objective, w, mask, value, g, solver):
-    """The next point, and the record of this one, with `value` and gradient `g`, 0 off `mask`."""
+    """The next point, the record of this one, with `value` and gradient `g`, 0 off `mask`, and the next value."""
     solved = solver.solve(objective, w, mask, g)
     slope = dot(g, solved.solution)
     found = NewtonStep(value, norm(g), solved.iterations, solved.reason)
     if not slope < 0:  # conjugate gradients made no step, or one that is no way down
         known = solved.reason if solved.reason in ("converged", "negative_curvature") else "stagnated"
-        return w, found._replace(reason=known if norm(solved.solution) == 0 else "line_search")
+        return w, found._replace(reason=known if norm(solved.solution) == 0 else "line_search"), value
     t = 1.0
     for _ in range(TRIALS):
         with np.errstate(over="ignore", invalid="ignore"):
             new = w + t * solved.solution
         reached = value_of(objective, new) if finite(new) else inf
         if reached < value and reached <= value + ARMIJO * t * slope:
-            return new, found._replace(step=t)
+            return new, found._replace(step=t), reached
         t *= SHORTER
     lost = -slope <= ROUNDING * eps(w.dtype) * abs(value)
-    return w, found._replace(reason="stagnated" if lost else "line_search")
+    return w, found._replace(reason="stagnated" if lost else "line_search"), value
 
 
-def _at(objective, w, mask):
-    """The value at `w`, a float, and the gradient, 0 off `mask`."""
-    value = value_of(objective, w)
+def _at(objective, w, mask, known=None):
+    """The value at `w`, a float, where it is not `known`, and the gradient, 0 off `mask`."""
+    value = value_of(objective, w) if known is None else known
     if not isfinite(value):
         raise np.linalg.LinAlgError(f"need a finite objective at every point; got {value}")
     with np.errstate(over="ignore", invalid="ignore"):

@@ -43,7 +43,7 @@ class Solver(NamedTuple):
 
     def solve(self, objective, w, mask, g):
         """The direction s (d,), 0 off `mask`, as `conjugate_gradient` found it."""
-        if hasattr(objective, "products"):  # one point, many directions
+        if callable(getattr(objective, "products", None)):  # one point, many directions
             multiply = objective.products(w, self.product == CURVATURES["gauss-newton"])
         else:
             multiply = partial(getattr(objective, self.product), w)

@@ -92,6 +92,30 @@ def test_functions_are_functions():
         rp.newton_cg(own, KEPT, START, curvature="gauss-newton")
 
 
+def test_what_else_an_objective_has_is_its_own():
+    own = Own()
+    own.products = ["bread", "milk"]
+    assert_array_equal(rp.newton_cg(own, KEPT, START).weight, rp.newton_cg(Own(), KEPT, START).weight)
+
+
+def test_no_value_and_no_gradient_is_asked_for_twice():
+    asked = {"value": [], "gradient": []}
+
+    class Counted(Own):
+        def value(self, w):
+            asked["value"].append(tuple(w))
+            return super().value(w)
+
+        def gradient(self, w):
+            asked["gradient"].append(tuple(w))
+            return super().gradient(w)
+
+    answer = rp.newton_cg(Counted(), KEPT, START)
+    assert len(answer.trace) > 5
+    for points in asked.values():
+        assert len(points) == len(set(points)) == len(answer.trace)  # every step has t = 1
+
+
 def test_a_value_that_is_nan_behind_a_wall_is_no_step():
     """NaN where a weight is above 2: the points before the wall count, and the value falls."""
     calls = []
