@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cases import generate
 from .judge import find
-from .running import run
+from .running import judged, settings_of
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,12 @@ def kill_matrix(contract: str, examples: int = 200, seed: int = 0, dtype: str = 
     []
     """
     contract = find(contract)
-    counts, named, misnamed = {}, {}, {}
+    settings, counts, named, misnamed = settings_of(examples, seed, dtype, "numpy", {}), {}, {}, {}
+    cases = list(generate(contract, examples, seed, dtype, {}))
     for mistake in contract.mistakes:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a mistake may divide by zero or average nothing
-            report = run(mistake.fresh(), contract, examples, seed, dtype, isolate=False, shrink=False)
+            report = judged(cases, mistake.fresh(), contract, settings, isolate=False, shrink=False)
         first = {}
         for record in report.failures:
             first.setdefault(record.case, record.check)

@@ -82,14 +82,21 @@ def run(
     ('fail', ['absolute-scores'])
     """
     contract, claims = find(contract), check_claims(claims)
-    settings = _settings(examples, seed, dtype, arrays, claims)
-    start = time.monotonic()
+    settings = settings_of(examples, seed, dtype, arrays, claims)
     cases = [
         case
         for case in generate(contract, examples, seed, dtype, claims)
         if only is None or case.number in only
     ]
-    with Runner(implementation, arrays=arrays, isolate=isolate, timeout=timeout) as runner:
+    return judged(cases, implementation, contract, settings, timeout, isolate, progress, shrink)
+
+
+def judged(
+    cases, implementation, contract, settings, timeout=10.0, isolate=True, progress=None, shrink=True
+) -> Report:
+    """What `run` reports of an implementation, on `cases` that are there already."""
+    start, claims = time.monotonic(), settings["claims"]
+    with Runner(implementation, arrays=settings["arrays"], isolate=isolate, timeout=timeout) as runner:
         session = Session(contract, runner, claims)
         for done, case in enumerate(cases):
             session.take(case)
@@ -113,7 +120,8 @@ def run(
     )
 
 
-def _settings(examples, seed, dtype, arrays, claims):
+def settings_of(examples, seed, dtype, arrays, claims) -> dict:
+    """What a run is made of, as its report says it; ValueError for what it cannot be."""
     if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
         raise ValueError(f"need examples to be an integer >= 1; got {examples!r}")
     if dtype not in ("float16", "float32", "float64"):

@@ -18,6 +18,8 @@ from ..definitions.jets import constant, parameter
 from ..definitions.snows import OPERATIONS
 from . import network_bounds
 
+POINTS = 4  # that are kept
+
 
 def operations(layers, counted=OPERATIONS) -> int:
     """How many layers are of a counted type, those inside residual blocks too.
@@ -84,6 +86,16 @@ class Tail:
         return forward(self.layers[: self.place], self.params, self.x, self.rules)
 
     @cached_property
+    def before(self):
+        """The jet of `reached`."""
+        return constant(self.reached)
+
+    @cached_property
+    def constants(self):
+        """The jets of the parameters."""
+        return {key: constant(array) for key, array in self.params.items()}
+
+    @cached_property
     def units(self):
         """One direction for each kept entry, in the shape of V."""
         return np.eye(self.kept.size)[self.kept].reshape(-1, *self.params[self.name].shape)
@@ -117,12 +129,8 @@ class Tail:
     def jets(self, w, left, right):
         """The jets of all outputs that are compared, along directions in the shape of V."""
 
-        def own(key):
-            if key != self.name:
-                return constant(self.params[key])
-            return parameter(w.reshape(self.params[key].shape), left, right)
-
-        return self.watched(self.rules, constant(self.reached), own)
+        own = {**self.constants, self.name: parameter(w.reshape(self.params[self.name].shape), left, right)}
+        return self.watched(self.rules, self.before, own.__getitem__)
 
     def joined(self, jets, part):
         """One part of the jets, all outputs beside each other: two axes of directions, (samples, entries)."""
@@ -131,12 +139,26 @@ class Tail:
 
     def outputs(self, w):
         """All that is compared (samples, entries)."""
-        return self.joined(self.jets(w, self.units[:0], self.units[:0]), "value")[0, 0]
+        return self.known(w, self.units[:0])[0]
 
     def slopes(self, w):
         """(outputs, their derivatives (kept, samples, entries))."""
-        jets = self.jets(w, self.units, self.units[:0])
-        return self.joined(jets, "value")[0, 0], self.joined(jets, "left")[:, 0]
+        return self.known(w, self.units)
+
+    @cached_property
+    def points(self):
+        """What `known` has found."""
+        return {}
+
+    def known(self, w, units):
+        """(outputs, their derivatives along `units`); those of the last points are kept, as a search asks again."""
+        key = len(units), w.tobytes()
+        if key not in self.points:
+            jets = self.jets(w, units, units[:0])
+            while len(self.points) >= POINTS:
+                del self.points[next(iter(self.points))]
+            self.points[key] = self.joined(jets, "value")[0, 0], self.joined(jets, "left")[:, 0]
+        return self.points[key]
 
     def value(self, w):
         """F."""
@@ -154,21 +176,29 @@ class Tail:
         out[np.ix_(self.kept, self.kept)] = 2 * np.tensordot(J, J, ((1, 2), (1, 2))) / len(self.x)
         return out
 
+    def exact_hessian(self, w):
+        """The Hessian (d, d), 0 off the mask."""
+        jets = self.jets(w, self.units, self.units)
+        y, bent = self.joined(jets, "value")[0, 0], self.joined(jets, "both")
+        out = Tail.hessian(self, w)
+        out[np.ix_(self.kept, self.kept)] += 2 * (bent * (y - self.targets)).sum((-1, -2)) / len(self.x)
+        return out
+
     def spread(self, part):
         """Numbers at the kept entries, in a vector of all."""
         out = np.zeros(self.kept.size)
         out[self.kept] = part
         return out
 
-    def sizes(self, w):
-        """(E of the outputs, A and E of their slopes): what one rounding at each step makes of them."""
+    def sizes(self, w, units):
+        """(E of the outputs, A and E of their slopes along `units`): what one rounding at each step makes of them."""
 
         def own(key):
             array = self.params[key] if key != self.name else w.reshape(self.params[key].shape)
             if key == self.name:
                 return (
                     parameter(array, self.units[:0], self.units[:0]),
-                    parameter(np.abs(array), self.units, self.units[:0]),
+                    parameter(np.abs(array), units, self.units[:0]),
                 )
             return constant(array), constant(-np.abs(array) if "mean" in key else np.abs(array))
 
@@ -176,3 +206,11 @@ class Tail:
         a = run(self.layers[: self.place], own, first, network_bounds.CARRIED)
         _, A, E = zip(*self.watched(network_bounds.CARRIED, a, own), strict=True)
         return self.joined(E, "value")[0, 0], self.joined(A, "left")[:, 0], self.joined(E, "left")[:, 0]
+
+
+class ExactTail(Tail):
+    """With the Hessian in the place of the Gauss-Newton matrix."""
+
+    def hessian(self, w):
+        """The Hessian (d, d), 0 off the mask."""
+        return self.exact_hessian(w)

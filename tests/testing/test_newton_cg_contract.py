@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import refprune as rp
 from refprune import testing
 from refprune.definitions.snows import Ahead
 from refprune.testing import networks, reference
@@ -90,6 +91,23 @@ def test_operations_inside_residual_blocks_count_one_by_one():
     assert Tail(layers, params, x, 6, kept[:0], 5).behind == layers[6:]
 
 
+def test_the_hessian_is_that_of_the_definition():
+    """Jets along the units of the kept entries, against jets along those of all parameters."""
+    seen = 0
+    for case in flagged("NegativeCurvature"):
+        view, call = CONTRACT.view(case.problem, {}), case.problem
+        tail = view.tail
+        if any(layer["type"] == "residual" for layer in tail.behind):
+            continue
+        f = Ahead(call["layers"], tail.params, tail.params, tail.x, tail.name, call["horizon"])
+        w, kept = tail.start, np.ix_(tail.kept, tail.kept)
+        true = f.hessian(w)[kept]
+        assert np.abs(tail.exact_hessian(w)[kept] - true).max() <= 1e-12 * np.abs(true).max()
+        assert np.abs(tail.hessian(w)[kept] - true).max() > 1e-3 * np.abs(true).max()
+        seen += 1
+    assert seen >= 3
+
+
 def test_the_gauss_newton_matrix_is_the_hessian_where_nothing_bends():
     view = CONTRACT.view(line("relu", mask=np.array([[True, True]]), horizon=2), {})
     tail, w, h = view.tail, np.array([1.0, 1.5]), 1e-4
@@ -120,7 +138,7 @@ def test_what_singles_lose_is_inside_the_bounds():
         )
         value = ((found - true) ** 2).sum() / len(x)
         value.backward()
-        of_value, of_slope, _ = view.rounding(tail.start)
+        of_value, (of_slope, _) = view.rounding(tail.start), view.slope_rounding(tail.start)
         g = np.where(tail.kept, w.grad.numpy().reshape(-1).astype(float), 0)
         if of_slope:
             worst[0] = max(worst[0], abs(value.item() - view.first[0]) / of_value)
@@ -268,9 +286,9 @@ def test_bad_calls_are_expected_to_be_refused(change, words):
 # ---------------------------------------------------------------- cases
 
 
-def flagged(flag, seed=0):
+def flagged(flag, seed=0, dtype="float64"):
     flags = flags_of(CONTRACT, {})
-    return [make_case(CONTRACT, n, seed, "float64", {}) for n in range(flags.index(flag), 400, len(flags))]
+    return [make_case(CONTRACT, n, seed, dtype, {}) for n in range(flags.index(flag), 400, len(flags))]
 
 
 def test_cases_are_what_their_flags_say():
@@ -288,6 +306,30 @@ def test_cases_are_what_their_flags_say():
         assert case.problem["layer"] == 0
     for case in flagged("LossScale"):
         assert 0 < CONTRACT.view(case.problem, {}).first[0] < 1e-1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_cases_of_negative_curvature_have_it_and_leave_a_way(dtype):
+    """The Hessian's smallest eigenvalue; the exact step leads uphill; both forms of `rp.newton_cg` arrive."""
+    for case in flagged("NegativeCurvature", dtype=dtype):
+        view = CONTRACT.view(case.problem, {})
+        tail, kept = view.tail, np.ix_(view.tail.kept, view.tail.kept)
+        assert not view.kinked
+        values = np.linalg.eigvalsh(tail.exact_hessian(tail.start)[kept])
+        assert values[0] < -0.02 * values[-1] < 0
+        g, H = tail.gradient(tail.start)[tail.kept], tail.exact_hessian(tail.start)[kept]
+        assert g @ H @ g > 0
+        step = -np.linalg.solve(H, g)
+        assert g @ step > 0
+        for matrix in ("hessian", "gauss-newton"):
+            network = rp.Network.from_dicts(case.problem["layers"])
+            goal = rp.Reconstruction(
+                network, *(case.problem[name] for name in ("params", "x", "layer", "horizon"))
+            )
+            mask = case.problem["mask"]
+            found = rp.newton_cg(goal, mask.reshape(-1), goal.weight, curvature=matrix, max_iter=100)
+            answer = found.weight.reshape(mask.shape)
+            assert testing.verify("newton-cg", case.problem, answer).outcome == "pass", matrix
 
 
 def test_smooth_and_kinked_tails_come_both():

@@ -6,25 +6,45 @@ from .. import make
 from ..architectures import PALETTE
 from ..network_shapes import SHAPELESS
 from ..networks import problem
-from ..tail import operations
+from ..tail import ExactTail, Tail, operations
+from .tail_parts import minimised
 
 FLAGS = (
     "Square", "NoBias", "WiderThanBlock", "OneOutput", "Residual", "Shortcut", "Conv", "ConvPadding", "ConvStride",
     "ConvDilation", "ConvGroups", "Depthwise", "MaxPool", "AvgPool", "BatchNorm", "ReLU", "Smooth", "OneSample",
     "LossScale", "ZeroWeight", "DeadInput", "ZeroResidual", "K1", "KAll", "Horizon0",
-    "HorizonBeyond", "LastLayer", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape",
-    "WrongCount", "UnknownLayer",
+    "HorizonBeyond", "LastLayer", "NegativeCurvature", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf",
+    "Empty", "WrongShape", "WrongCount", "UnknownLayer",
 )  # fmt: skip
+BENDING = (
+    "dense",
+    "square",
+    "wide",
+    "one output",
+    "skip",
+    "groups",
+    "dilation",
+)  # architectures for NegativeCurvature
+STEEP, MASKS, LEAST = (
+    2,
+    8,
+    0.02,
+)  # factor of the weights, masks for each network, share of the largest curvature
+ENDS, ENOUGH = 40, 1e-6  # steps, and the share of the gradient that is left after them
 SPECIAL = {flag for found in PALETTE.values() for flag in found.flags}
 
 
 def suits(flag, name):
     """Whether a flag makes sense on an architecture of the palette."""
+    if flag == "NegativeCurvature":
+        return name in BENDING
     return flag not in SPECIAL or flag in PALETTE[name].flags
 
 
 def build(flag, name, rng, dtype):
     """One call."""
+    if flag == "NegativeCurvature":
+        return _bent(rng, name, dtype)
     found = problem(rng, flag, dtype, "squared", name)
     layers = found["layers"]
     places = [i for i, layer in enumerate(layers) if layer["type"] in ("dense", "conv2d")]
@@ -47,6 +67,50 @@ def _mask(rng, shape, flag):
     mask = np.ones(size, bool)
     mask[rng.permutation(size)[:pruned]] = False
     return mask.reshape(shape)
+
+
+def _bent(rng, name, dtype):
+    """Few entries kept, before a smooth tail that is steep: F has a direction of negative curvature at the start."""
+    while True:
+        found = problem(rng, "Smooth", dtype, "squared", name)
+        layers, x = found["layers"], found["x"]
+        params = {key: a * a.dtype.type(STEEP if a.ndim > 1 else 1) for key, a in found["params"].items()}
+        places = [i for i, layer in enumerate(layers[:-1]) if layer["type"] in ("dense", "conv2d")]
+        wide = {key: a.astype(float) for key, a in params.items()}
+        for _ in range(MASKS):
+            place = int(rng.choice(places))
+            kept = np.zeros(params[f"{place}.weight"].size, bool)
+            kept[rng.permutation(kept.size)[: rng.integers(2, max(3, kept.size // 3))]] = True
+            horizon = operations(layers[place:]) - 1
+            tail = Tail(layers, wide, x.astype(float), place, kept, horizon)
+            if bends(tail) and arrives(tail):
+                mask = kept.reshape(params[f"{place}.weight"].shape)
+                call = {"layers": layers, "params": params, "x": x, "layer": place, "mask": mask}
+                return {**call, "horizon": horizon}
+
+
+def bends(tail):
+    """Whether the Hessian at the start has a negative eigenvalue, so that Newton's exact step leads uphill.
+
+    Along the gradient its curvature is positive, and it is not near singular: a step of conjugate gradients is sound.
+    """
+    g = tail.gradient(tail.start)[tail.kept]
+    values, vectors = np.linalg.eigh(tail.exact_hessian(tail.start)[np.ix_(tail.kept, tail.kept)])
+    shares, least = (vectors.T @ g) ** 2, LEAST * values[-1]
+    if not values[0] < -least < least or np.abs(values).min() < LEAST**2 * values[-1]:
+        return False
+    return (shares * values).sum() > least * shares.sum() and (shares / values).sum() * least < -(
+        LEAST**2
+    ) * shares.sum()
+
+
+def arrives(tail):
+    """Whether the definition's steps end where nothing is left, with either matrix: nowhere is the way blocked."""
+    exact = ExactTail(tail.layers, tail.params, tail.x, tail.place, tail.kept, tail.horizon)
+    count = int(tail.kept.sum())
+    ends = (minimised(other, ENDS, steps, ENOUGH) for other, steps in ((exact, count + 1), (tail, None)))
+    enough = ENOUGH * np.linalg.norm(tail.gradient(tail.start))
+    return all(np.linalg.norm(tail.gradient(w)) <= enough for w in ends)
 
 
 def _laid_out(rng, call, flag):

@@ -11,9 +11,9 @@ from refprune.definitions.jets import Jet
 from refprune.definitions.newton_cg import newton_step
 
 from ..contract import Mistake
-from ..tail import Tail
+from ..tail import ExactTail, Tail
 from . import network_rules as wrong
-from .tail_parts import minimised, remembered
+from .tail_parts import STEPS, minimised, remembered
 
 # another objective
 
@@ -164,6 +164,26 @@ def _wrong_sign(tail):
     return 2 * tail.start - newton_step(tail, tail.kept, tail.start, 0, int(tail.kept.sum()) + 1)
 
 
+def _solved(tail):
+    """Newton's exact steps, halved until F falls; where it does not, the point stays."""
+    w, least, kept = (
+        tail.start,
+        1e-9 * np.linalg.norm(tail.gradient(tail.start)),
+        np.ix_(tail.kept, tail.kept),
+    )
+    for _ in range(STEPS):
+        g = tail.gradient(w)
+        if not np.linalg.norm(g) > least:  # NaN too, which LAPACK should not see
+            break
+        s = tail.spread(np.linalg.lstsq(tail.hessian(w)[kept], -g[tail.kept], rcond=1e-12)[0])
+        value = tail.value(w)
+        shorter = (w + s / 2**j for j in range(20) if g @ s < 0)
+        w, last = next((new for new in shorter if tail.value(new) < value), w), w
+        if w is last:
+            break
+    return w
+
+
 def _rough(tail):
     first = np.linalg.norm(tail.gradient(tail.start))
     return tail.start if first <= ROUGH else minimised(tail, goal=ROUGH / first)
@@ -183,6 +203,8 @@ def _searches():
          remembered(_rough)),
         ("diagonal-curvature", "five steps with the diagonal of the curvature",
          remembered(partial(minimised, steps=5), _Diagonal)),
+        ("negative-curvature-ignored", "the equations with the Hessian are solved, whatever its curvature is",
+         remembered(_solved, ExactTail)),
         ("wrong-sign", "one step, the wrong way", remembered(_wrong_sign)),
         ("no-mask-on-the-direction", "pruned entries take part, and drift", remembered(_free)),
         ("cut-after-solving", "all entries take part, and the mask cuts at the end",

@@ -100,20 +100,32 @@ class TailView(View):
         """c eps of the arithmetic, and of storing the weight."""
         return factor(self.tail.params, self.tail.x) * self.eps + self.store_eps
 
-    def rounding(self, w):
-        """(what rounding makes of F, of the norm of its gradient, the largest curvature) at `w`.
+    @cached_property
+    def of_targets(self):
+        """E of the dense network's outputs."""
+        return self.tail.sizes(self.tail.weight, self.tail.units[:0])[0]
 
-        The outputs err by ``e = c eps E`` (`network_bounds`), those of the dense network too: F by
-        ``sum 2 |r| e + e^2``, its gradient by ``2 sum |J| e + e_J |r|``.
+    def rounding(self, w):
+        """What rounding makes of F at `w`.
+
+        The outputs err by ``e = c eps E`` (`network_bounds`), those of the dense network too: F by ``2 |r| e + e^2``.
+        """
+        e = self.share * (self.tail.sizes(w, self.tail.units[:0])[0] + self.of_targets)
+        r = np.abs(self.tail.outputs(w) - self.tail.targets)
+        return float((2 * r * e + e * e).sum()) / len(self.tail.x)
+
+    def slope_rounding(self, w):
+        """(What rounding makes of the norm of F's gradient, the largest curvature) at `w`.
+
+        With e as in `rounding` the gradient errs by ``2 sum |J| e + e_J |r|``.
         """
         tail, samples = self.tail, len(self.tail.x)
         y, J = tail.slopes(w)
-        E, A_slope, E_slope = tail.sizes(w)
-        e, r = self.share * (E + tail.sizes(tail.weight)[0]), np.abs(y - tail.targets)
-        of_value = float((2 * r * e + e * e).sum()) / samples
+        E, A_slope, E_slope = tail.sizes(w, tail.units)
+        e, r = self.share * (E + self.of_targets), np.abs(y - tail.targets)
         of_slope = 2 * (A_slope * e + self.share * E_slope * (r + e)).sum((1, 2)) / samples
         steep = np.linalg.norm(J.reshape(len(J), y.size), 2) ** 2 * 2 / samples if len(J) else 0.0
-        return of_value, float(np.linalg.norm(of_slope)), float(steep)
+        return float(np.linalg.norm(of_slope)), float(steep)
 
     def allowed(self, w):
         """The norm of a gradient that counts as 0, and what counts as no decrease of F.
@@ -121,8 +133,8 @@ class TailView(View):
         Newton's step promises `g . H^-1 g / 2`, at least `|g|^2 / (2 L)` with L the largest curvature: where that is
         lost in the rounding of F, a search finds nothing.
         """
-        value, slope, steep = self.rounding(w)
-        return SHARE * self.first[1] + slope + (2 * steep * SEEN * value) ** 0.5, SEEN * value
+        lost, (slope, steep) = SEEN * self.rounding(w), self.slope_rounding(w)
+        return SHARE * self.first[1] + slope + (2 * steep * lost) ** 0.5, lost
 
     def gain(self, w):
         """The smaller of two decreases of F that the definition's search finds from `w`: along the negative gradient
@@ -176,7 +188,7 @@ def objective(view, answer):
     """The reported objective is F of the reported weight."""
     if answer.objective is None:
         return not_claimed("no objective was given")
-    true, bound = view.tail.value(_flat(answer)), SEEN * view.rounding(_flat(answer))[0]
+    true, bound = view.tail.value(_flat(answer)), SEEN * view.rounding(_flat(answer))
     bound += view.store_eps * true + np.finfo(view.dtype).tiny
     error = abs(answer.objective - true)
     if not error <= bound:
@@ -189,7 +201,8 @@ def objective(view, answer):
 def no_worse(view, answer):
     """F is not above the start's."""
     w = _flat(answer)
-    excess, bound = view.tail.value(w) - view.first[0], view.allowed(w)[1] + view.allowed(view.tail.start)[1]
+    excess = view.tail.value(w) - view.first[0]
+    bound = SEEN * (view.rounding(w) + view.rounding(view.tail.start))
     if not excess <= bound:
         text = f"F is {view.tail.value(w):.6g}; at the start, the dense weight times the mask, it is"
         return failed(f"{text} {view.first[0]:.6g}", excess, bound)
