@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refprune import definitions
-
 from ..contract import Mistake
 from . import step_parts as parts
 
@@ -58,7 +56,7 @@ def _top(v, keep):
 
 def _outside(s):
     """The columns of the support compete no more: 2 k others are taken."""
-    fresh = definitions.topk_mask(np.where(s.w == 0, np.abs(s.g), -1), min(2 * s.k, s.w.size))
+    fresh = parts.top(np.where(s.w == 0, np.abs(s.g), -1), min(2 * s.k, s.w.size))
     return fresh | (s.w != 0)
 
 
@@ -79,7 +77,7 @@ def _support_kept(s, b):
 def _pruned_first(s, merged):
     """The merged set is cut to k columns before the solve."""
     size = np.where(merged, np.abs(s.w + s.g), -1)
-    return solve(s.A, s.y, definitions.topk_mask(size, s.k))
+    return solve(s.A, s.y, parts.top(size, s.k))
 
 
 def _arrival(s, merged):

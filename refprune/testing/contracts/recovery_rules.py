@@ -6,6 +6,7 @@ from .. import checks, transforms
 from ..bounds import SOLVE
 from ..contract import Check, CheckSpec, failed, not_claimed, passed
 from .recovery_build import AXES, LeastSquaresView
+from .step_parts import top
 
 SHARE = 1e-6  # of |A^T y|: what the gradient on the support may be
 LEVEL = 4.0  # backtracking by halves stops at steps of at least 0.495 / L; two more halvings are let pass
@@ -54,10 +55,7 @@ class RecoveryView(LeastSquaresView):
 
     def cut_first(self):
         """T_k(start), the lowest index first among equals."""
-        order = np.argsort(np.abs(self.start), kind="stable")
-        out = self.start.copy()
-        out[order[: order.size - self.keep]] = 0.0
-        return out
+        return np.where(top(np.abs(self.start), self.keep), self.start, 0.0)
 
 
 class PursuitView(RecoveryView):
