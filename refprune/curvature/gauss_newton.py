@@ -84,6 +84,11 @@ def empirical_fisher(gradients: Array) -> Array:
     TypeError, ValueError
         Not a 2-D array of real numbers; NaN or Inf; no sample; an answer beyond the range of the dtype of `gradients`.
 
+    See Also
+    --------
+    fisher_inverse : its inverse, with damping.
+    Network.empirical_fisher : that of a network.
+
     Examples
     --------
     >>> import numpy as np
