@@ -94,7 +94,7 @@ class Reconstruction:
     positions of a convolution, which its Gram divides by). When only ReLU and layers linear in their input come
     after, every :math:`y_j` is piecewise linear in V: away from kinks the Hessian is the Gauss-Newton matrix.
     Cost, with the layers from this one to the last that is compared: as for `NetworkLoss`. Memory: the inputs
-    and the targets of these layers for all samples.
+    and the targets of these layers for all samples. `newton_cg` lowers F on a mask, `snows` layer by layer.
 
     Examples
     --------
