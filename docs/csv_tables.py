@@ -6,7 +6,7 @@ from pathlib import Path
 
 def store(name, lines):
     """Print every line as it comes, and write all of them to the file `name` in this folder."""
-    with Path(__file__).with_name(name).open("w", newline="") as file:
+    with Path(__file__).with_name(name).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         for line in lines:
             print(*line, sep=", ", flush=True)
