@@ -54,6 +54,9 @@ def woodfisher_network(
 ) -> PrunedNetwork:
     r"""Prune the weights of a network by the empirical Fisher matrix of its loss.
 
+    The weights of every Dense and Conv2d make one vector, with a model of the loss over all of it, see `woodfisher`.
+    Biases and BatchNorm2d stay as they are.
+
     Parameters
     ----------
     network : Network
