@@ -96,10 +96,11 @@ def snows(
     calibration : {"pruned", "dense"}
         Whether the inputs of a layer come through the layers before it as readjusted, or as in `params`.
     target_inputs : {"dense", "pruned"}
-        Whether the layers that give :math:`t_j` see what they see in the dense network, or what comes through the
-        layers before as readjusted.
+        Whether the layers that give :math:`t_j` see what they see in the dense network, or what this layer sees,
+        which is what `calibration` says.
     tail : {"pruned", "dense"}
-        Whether :math:`y_j` goes through the layers behind as they are in `start`, or as in `params`.
+        Whether :math:`y_j` goes through the layers behind as they are in `start`, or as in `params`. The body of a
+        residual comes before its shortcut.
     curvature, damp, max_iter, tol, cg_rtol, cg_atol, cg_max_iter
         Of `newton_cg`, for every layer; here with fewer and shorter solves by default.
     batch_size : int, optional

@@ -59,6 +59,37 @@ def test_every_layer_of_a_convolutional_network_is_stationary():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("tail", ["pruned", "dense"])
+@pytest.mark.parametrize("target_inputs", ["pruned", "dense"])
+@pytest.mark.parametrize("calibration", ["pruned", "dense"])
+def test_what_stands_before_behind_and_beside_a_layer(calibration, target_inputs, tail):
+    """In a network with a residual, whose body comes before its shortcut; every F from the answer alone."""
+    params, masks, x = small_cnn()
+    params |= {name: np.full(4, 0.75) for name in CNN.constants}
+    start = cut(params, masks)
+    start |= {name: start[name] + 0.5 for name in ("1.bias", "3.shortcut.0.bias")}
+    sides = {"calibration": calibration, "target_inputs": target_inputs, "tail": tail}
+    answer = rp.snows(CNN, params, masks, x, None, start=start, max_iter=2, **sides)
+    order, now = ["0", "1", "3.body.0", "3.shortcut.0", "6"], dict(start)
+
+    def joined(before, at, behind, place):
+        sources = {key: before if n < place else at if n == place else behind for n, key in enumerate(order)}
+        return {name: sources[name.rpartition(".")[0]][name] for name in params}
+
+    for place, key in enumerate(order):
+        name = f"{key}.weight"
+        if name in masks:
+            first = now if calibration == "pruned" else params
+            here = joined(first, now, start if tail == "pruned" else params, place)
+            dense = joined(first if target_inputs == "pruned" else params, params, params, place)
+            row = rows(answer)[key]
+            f = F(CNN, here, dense, x, name, row.compared)
+            before, after = start[name].ravel(), answer.params[name].ravel()
+            assert_allclose([row.before, row.after], [f.value(before), f.value(after)], rtol=1e-10)
+            assert row.after < row.before
+            now[name] = answer.params[name]
+
+
 def layer_problems(network, params, at, x):
     """Key -> (layer problem of the dense weight, for the inputs in the network `at`; output positions)."""
     inputs = network.layer_inputs(at, x)
