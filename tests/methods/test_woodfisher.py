@@ -269,6 +269,19 @@ def test_opposite_gradients_do_not_cancel():
     assert_allclose(first.weight, answer.weight, rtol=0, atol=4 * EPS)  # the mean gradient is 0
 
 
+@pytest.mark.parametrize("first_order", [False, True])
+def test_what_no_weight_reaches_costs_no_digits(first_order):
+    """G has rank 9: the normal equations hold to rounding all the same, not only to eps cond(F) = 1e-5."""
+    rng = np.random.default_rng(73)
+    half = rng.normal(size=(9, 57))
+    G, w = np.concatenate([half, -half]), rng.normal(size=57)  # the mean gradient is 0
+    F = fisher(G, 1e-10)
+    for count in (0, 20, 37):
+        answer = run(w, G, count, 1e-10, first_order=first_order)
+        slope, size = F @ (answer.weight - w), abs(F) @ (abs(w) + abs(answer.weight)) + abs(G).mean(axis=0)
+        assert np.all(abs(slope)[answer.mask] <= 100 * len(w) * EPS * size[answer.mask])
+
+
 @pytest.mark.parametrize(("update", "first_order"), CASES)
 @pytest.mark.parametrize("seed", [0, 3, 5])
 def test_invariances(seed, update, first_order):
