@@ -20,8 +20,8 @@ def test_the_code_on_the_page_runs():
     exec("\n".join(map(textwrap.dedent, blocks)), {})  # it asserts its own claims
 
 
-def lines():
-    with (PAGES / "snows.csv").open() as file:
+def lines(name="snows.csv"):
+    with (PAGES / name).open() as file:
         return list(csv.DictReader(file))
 
 
@@ -47,9 +47,37 @@ def test_errors_and_accuracies(network):
         assert share(whole, "accuracy") >= share(before, "accuracy") - slack
 
 
+@pytest.mark.parametrize("network", ["MLP 64-48-32-10", "CNN 1-8-16-10"])
+def test_more_images_fit_others_better_and_damping_hardly_matters(network):
+    found = {
+        (int(line["images"]), float(line["damp"])): line
+        for line in lines("snows_fits.csv")
+        if line["network"] == network
+    }
+    few, some, many = (found[n, 1e-4] for n in (100, 200, 400))
+    assert share(few, "error after") < share(some, "error after") < share(many, "error after")
+    assert share(few, "on others after") > share(some, "on others after") > share(many, "on others after")
+    for line in found.values():
+        assert share(line, "error after") < share(line, "error before")
+        assert share(line, "on others after") < share(line, "on others before")
+    for column in ("error after", "on others after"):
+        without, much = share(found[400, 0], column), share(found[400, 1], column)
+        assert abs(without - much) <= 0.1, "the page says: hardly differ"
+    more = {"MLP 64-48-32-10": "38 % higher for the MLP", "CNN 1-8-16-10": "19 % for the CNN"}[network]
+    assert more.startswith(f"{share(few, 'on others after') / share(many, 'on others after') - 1:.0%}"[:-1])
+    assert more in (PAGES / "snows.rst").read_text()
+    whole = next(
+        line
+        for line in lines()
+        if (line["network"], line["mask"], line["horizon"]) == (network, "ExactOBS", "all")
+    )
+    assert (whole["error"], whole["error on other images"]) == (many["error after"], many["on others after"])
+
+
 def test_the_script(monkeypatch):
     monkeypatch.syspath_prepend(str(PAGES))
     script = importlib.import_module("make_snows")
+    fits = script.FITS
     monkeypatch.setattr(script, "SAMPLES", 60)
     monkeypatch.setattr(script, "HORIZONS", (None,))
     monkeypatch.setattr(script, "SOLVER", {"max_iter": 1, "cg_max_iter": 5})
@@ -63,3 +91,9 @@ def test_the_script(monkeypatch):
     for method in script.METHODS:
         assert found[method, "all"][0] < found[method, ""][0]
     assert {line["network"] for line in lines()} == set(script.networks())
+    monkeypatch.setattr(script, "FITS", ((60, 0.0),))
+    ((before, after, *others),) = script.fits(name, 0)
+    assert (before, after) == (found["ExactOBS", ""][0], found["ExactOBS", "all"][0])
+    assert others == [found["ExactOBS", ""][1], found["ExactOBS", "all"][1]]
+    told = [(int(line["images"]), float(line["damp"])) for line in lines("snows_fits.csv")]
+    assert told == [*fits, *fits]
