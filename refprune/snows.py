@@ -136,8 +136,8 @@ def snows(
     may still trade that for other terms. ``tail="dense"`` fits a network that will not be there.
 
     With K = 0 this is least squares: for ``calibration="dense"`` or ``target_inputs="pruned"`` the weights of
-    `optimal_weights` on a layer's inputs, else the fit of the dense targets from the inputs that are there. Where only ReLU, pools and layers linear in their input follow, the
-    Hessian is the Gauss-Newton matrix and never negative.
+    `optimal_weights` on a layer's inputs, else the fit of the dense targets from the inputs that are there. Where only
+    ReLU, pools and layers linear in their input follow, the Hessian is the Gauss-Newton matrix and never negative.
 
     Biases and batch normalisation keep their values. Labels are not needed.
 
