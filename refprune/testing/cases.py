@@ -82,6 +82,7 @@ def _eligible(contract, flag, shapes):
         "K1": lambda r, c: r * c > 1,
         "WiderThanBlock": lambda r, c: c > 128,
         "ManyRows": lambda r, c: r > 32,
+        "ShortLoader": lambda r, c: r > 256,
         "NearTie": lambda r, c: 2 < c <= WIDE and r * c < 80,
         "Singular": lambda r, c: 4 < c <= WIDE,
         "UnrepresentableSparsity": lambda r, c: (

@@ -14,10 +14,25 @@ from . import form_mistakes
 from . import step_parts as parts
 
 FLAGS = (
-    "OneSample", "OppositeGradients", "ZeroGradient", "DeadInput", "DuplicateColumn", "Singular", "IllConditioned",
-    "LossScale", "Square", "OneColumn", "ManyRows", "WiderThanBlock", "NonContiguous", "ReadOnly", "Transposed",
-    "NaN", "Inf", "Empty", "WrongShape", "WrongCount",
+    "OneSample", "ShortLoader", "OppositeGradients", "ZeroGradient", "ZeroResidual", "DeadInput", "DuplicateColumn",
+    "Correlated", "Singular", "IllConditioned", "LossScale", "Square", "OneColumn", "ManyRows", "WiderThanBlock",
+    "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape", "WrongCount",
 )  # fmt: skip
+
+SHAPES = (
+    (5, 8),
+    (8, 8),
+    (12, 6),
+    (2, 3),
+    (9, 1),
+    (40, 5),
+    (6, 20),
+    (9, 16),
+    (50, 36),
+    (15, 33),
+    (6, 140),
+    (1031, 3),
+)
 
 
 class InverseView(View):
@@ -115,6 +130,12 @@ def _pseudo(gradients, damp):
     return (bare + damp * np.eye(len(bare))).astype(gradients.dtype)
 
 
+def _truncated(gradients, damp):
+    matrix = slip.fisher(gradients, damp)
+    slip.need_finite(matrix)
+    return np.linalg.pinv(matrix, rcond=1e-4).astype(gradients.dtype)
+
+
 def _of_samples(gradients, damp):
     return slip.inverse(slip.fisher(gradients.T, damp, len(gradients)))
 
@@ -134,6 +155,7 @@ MISTAKES = (
     Mistake("not-inverted", "F itself is returned", slip.fisher),
     Mistake("entries-inverted", "each entry of F is inverted", _entries),
     Mistake("damped-inverse", "damp is added to the pseudo-inverse of the squares", _pseudo),
+    Mistake("truncated", "eigenvalues of F below 1e-4 of the largest are left out", _truncated),
     Mistake("samples-for-weights", "the matrix is that of the samples, G G^T", _of_samples),
     Mistake("samples-outside", "the recursion divides by N (1 + g^T C g)",
             _recursion(lambda C, g, N, first: _square(C @ g, N * (1 + g @ C @ g)))),
@@ -177,7 +199,7 @@ CONTRACT = Contract(
     mistakes=MISTAKES,
     view=InverseView,
     flags=FLAGS,
-    shapes=((5, 8), (8, 8), (12, 6), (2, 3), (9, 1), (40, 5), (6, 20), (9, 16), (70, 12), (15, 33), (6, 140)),
+    shapes=SHAPES,
     build=_build,
     axes={"gradients": ("sample", "column")},
     transforms=(

@@ -45,6 +45,22 @@ def _blocks(gradients, damp):
     return np.where(first[:, None] == first, whole, 0)
 
 
+def _batches_alike(gradients, damp, size=64):
+    batches = [gradients[start : start + size] for start in range(0, len(gradients), size)]
+    return sum(fisher(batch, damp) for batch in batches) / len(batches)
+
+
+def _dead_as_one(gradients, damp):
+    dead = ~gradients.any(axis=0)
+    return fisher(gradients, damp) + np.diag(dead * (1 - damp)).astype(gradients.dtype)
+
+
+def _low_rank(gradients, damp, rank=8):
+    need_finite(gradients)
+    basis, values, rows = np.linalg.svd(gradients, full_matrices=False)
+    return fisher(((basis * values)[:, :rank] @ rows[:rank]).astype(gradients.dtype), damp)
+
+
 WRONG = {
     "mean-gradient": ("the mean gradient's square, not the mean of squares", _mean),
     "sum-of-samples": ("the squares are added up and not divided by N", lambda G, damp: fisher(G, damp, 1)),
@@ -59,7 +75,12 @@ WRONG = {
     "unbiased": ("divided by N - 1", lambda G, damp: fisher(G, damp, max(len(G) - 1, 1))),
     "centred": ("the mean gradient is subtracted: a covariance", _centred),
     "zero-gradients-not-counted": ("samples without a gradient do not count in N", _of_living),
+    "batches-alike": ("each batch of 64 counts alike, the shorter last one too", _batches_alike),
+    "dead-as-one": ("the diagonal of a weight without a gradient is 1, not damp", _dead_as_one),
+    "low-rank": ("only the eight largest directions of F are kept", _low_rank),
     "diagonal": ("only the diagonal of F counts", lambda G, damp: np.diag(np.diagonal(fisher(G, damp)))),
     "two-blocks": ("F is cut into two diagonal blocks", _blocks),
+    "identity-for-zero": ("where no sample has a gradient F is the identity",
+                          lambda G, damp: fisher(G, damp if G.any() else 1.0)),
     "twice": ("the squares count twice", lambda G, damp: fisher(G, damp, len(G) / 2)),
 }  # fmt: skip

@@ -96,6 +96,8 @@ def gradients(flag, shape, rng, dtype):
         half = samples // 2
         G[half : 2 * half] = -G[:half]
         G = G[rng.permutation(samples)]
+    elif flag == "ZeroResidual":
+        G[:] = 0.0
     elif flag == "ZeroGradient":
         G[rng.permutation(samples)[: int(rng.integers(1, samples + 1) * 0.7) + 1]] = 0.0
     elif flag == "DeadInput":
@@ -103,8 +105,12 @@ def gradients(flag, shape, rng, dtype):
     elif flag in ("DuplicateColumn", "CorrelatedPair"):
         j, k = rng.permutation(d)[:2]
         G[:, k] = G[:, j]
+    elif flag == "Correlated":
+        G = _shared(rng, G)
     elif flag == "LossScale":
         G *= rng.choice([1e-3, 1e-5])
+    elif flag == "IllConditioned" and rng.random() < 0.5:
+        G = _spread(rng, G, condition_limit(_eps(dtype)))
     G = G.astype(dtype)
     return G, _damp(flag, G, rng, dtype)
 
@@ -117,15 +123,37 @@ def _tied(rng, samples, d):
     return G[:, (order // 2) * 2 % d] if rng.random() < 0.5 else G
 
 
+def _shared(rng, G):
+    """`G` small beside what all its columns have in common, some with the other sign."""
+    common = rng.normal(size=(len(G), 1)) * rng.choice([-1.0, 1.0], size=G.shape[1])
+    return common * np.abs(G).mean(axis=0) + make.log_uniform(rng, 0.03, 0.3) * G
+
+
+def _spread(rng, G, limit):
+    """`G` with singular values that span what F can: not damp alone makes the condition."""
+    basis, values, rows = np.linalg.svd(G, full_matrices=False)
+    return (basis * values * limit ** -rng.uniform(0.0, 0.5, size=values.size)) @ rows
+
+
+def _eps(dtype):
+    return float(np.finfo(dtype).eps) if dtype == np.float64 else float(np.finfo(np.float32).eps)
+
+
 def _damp(flag, G, rng, dtype):
-    eps = float(np.finfo(dtype).eps) if dtype == np.float64 else float(np.finfo(np.float32).eps)
+    limit = condition_limit(_eps(dtype))
     size = np.linalg.norm(G.astype(float), 2) ** 2 / len(G)
     if flag == "Singular":
         return 0.0
     if flag == "Tie":
         return float(2.0 ** rng.integers(-4, 1))
-    high = {"IllConditioned": 0.5 * condition_limit(eps), "NearTie": 30.0}.get(flag, 80.0)
-    damp = (size or 1.0) / make.log_uniform(rng, 3.0, high)
+    low, high = 3.0, min(1e4, 0.1 * limit)
+    if flag == "IllConditioned":
+        low, high = limit**0.4, 0.5 * limit
+    elif flag == "Correlated":
+        high = max(1e-2 * limit, high)
+    elif flag == "NearTie":
+        high = 30.0
+    damp = (size or 1.0) / make.log_uniform(rng, low, high)
     return float(f"{damp:.4g}")
 
 

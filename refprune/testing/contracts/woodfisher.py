@@ -14,11 +14,12 @@ from . import step_parts as parts
 from .woodfisher_mistakes import mistakes
 
 FLAGS = (
-    "Tie", "NearTie", "OneSample", "OppositeGradients", "ZeroGradient", "DeadInput", "DuplicateColumn",
-    "CorrelatedPair", "Singular", "IllConditioned", "ZeroWeight", "LossScale", "Square", "OneColumn", "ManyRows",
-    "WiderThanBlock", "K0", "K1", "KAll", "UnrepresentableSparsity", "NonContiguous", "ReadOnly", "Transposed",
-    "NaN", "Inf", "Empty", "WrongShape", "WrongCount",
+    "Tie", "NearTie", "OneSample", "ShortLoader", "OppositeGradients", "ZeroGradient", "ZeroResidual", "DeadInput",
+    "DuplicateColumn", "CorrelatedPair", "Correlated", "Singular", "IllConditioned", "ZeroWeight", "LossScale",
+    "Square", "OneColumn", "ManyRows", "WiderThanBlock", "K0", "K1", "KAll", "UnrepresentableSparsity", "NonContiguous",
+    "ReadOnly", "Transposed", "NaN", "Inf", "Empty", "WrongShape", "WrongCount",
 )  # fmt: skip
+OWN_WEIGHTS = ("Tie", "CorrelatedPair", "ZeroWeight", "Singular")  # no near ties here
 RANKING = 2.0  # near ties of the cases: so many times what rounding explains, at least
 
 
@@ -42,10 +43,7 @@ class WoodfisherView(parts.StepView):
             self.set_point(0 * self.weight, 0 * self.weight, d - count)
             return
         point = self.weight / self.fisher.roots
-        # C_pp errs by a share of 10 eps kappa, and its root by half of that
-        self.set_point(
-            point, GREEDY / 2 * self.eps * self.fisher.kappa * np.abs(point) + self.tiny, d - count
-        )
+        self.set_point(point, _share(self.fisher, self.eps) * np.abs(point) + self.tiny, d - count)
         best = self.right(definitions.topk_mask(np.abs(point), d - count))[0]
         if self.expects == "answer" and np.abs(best).max(initial=0.0) > np.finfo(self.dtype).max:
             self.expect("free", f"the weights are beyond the range of {self.dtype}")
@@ -115,9 +113,9 @@ def stationary(view, answer):
     return passed(error, bound)
 
 
-def _near(rng, w, known, eps):
-    """`w` with the two least statistics nearly equal, and further apart than rounding explains."""
-    pair = rng.permutation(np.argsort(np.abs(w) / known.roots)[:2])
+def _near(rng, w, known, eps, count):
+    """`w` with the last statistic that goes and the first that stays nearly equal, further apart than by rounding."""
+    pair = rng.permutation(np.argsort(np.abs(w) / known.roots)[count - 1 : count + 1])
     share = RANKING * _share(known, eps)[pair].sum() * make.log_uniform(rng, 1.0, 8.0)
     p, j = pair
     w = w.copy()
@@ -125,17 +123,36 @@ def _near(rng, w, known, eps):
     return w
 
 
+def _weights(flag, rng, G, damp, d):
+    """(d,) weights with the named property."""
+    w, wide = make.weights(rng, 1, d, flag)[0], G.astype(float)
+    if flag == "CorrelatedPair":
+        F = wide.T @ wide
+        return make.opposite(rng, w[None], F + np.diag(F.diagonal() == 0))[0]
+    if (
+        flag == "Correlated"
+    ):  # all do the same but the largest, which takes over what went and may change its sign
+        alike = np.where(wide.T @ wide[:, 0] < 0, -1.0, 1.0)
+        alike[np.argmax(np.abs(w))] *= -1.0
+        return np.abs(w) * alike
+    if flag == "DeadInput":  # they cost little; here as much as the others
+        known = fisher.Fisher(G, damp)
+        dead = ~wide.any(axis=0)
+        others = np.median((np.abs(w) / known.roots)[~dead])
+        w[dead] = np.sign(w[dead]) * others * 2.0 ** rng.uniform(-1, 1, size=dead.sum()) / np.sqrt(damp)
+    return w
+
+
 def _build(flag, shape, rng, dtype):
     kind, d = "" if flag in fisher.SPOILED else flag, shape[1]
     G, damp = fisher.gradients(kind, shape, rng, dtype)
-    w = make.weights(rng, 1, d, kind)[0]
-    sparsity = make.sparsity(rng, d, flag)
-    if flag == "CorrelatedPair":
-        F = G.astype(float).T @ G.astype(float)
-        w = make.opposite(rng, w[None], F + np.diag(F.diagonal() == 0))[0]
-    if flag == "NearTie":
-        w = _near(rng, w, fisher.Fisher(G, damp), arithmetic_eps(np.dtype(dtype), {}))
-        sparsity = 1 / d
+    w = _weights(kind, rng, G, damp, d)
+    sparsity = 1 / d if flag == "NearTie" else make.sparsity(rng, d, flag)
+    if flag == "Correlated" and rng.random() < 0.5:
+        sparsity = 1 - 1 / d  # one takes over what all the others did
+    count = prune_count(sparsity, d)
+    if 0 < count < d and flag not in OWN_WEIGHTS and (flag or rng.random() < 0.5):
+        w = _near(rng, w, fisher.Fisher(G, damp), arithmetic_eps(np.dtype(dtype), {}), count)
     problem = {"weight": w.astype(dtype), "gradients": G, "sparsity": sparsity, "damp": damp}
     problem = {
         name: make.layout(rng, a, flag) if isinstance(a, np.ndarray) else a for name, a in problem.items()
@@ -194,7 +211,7 @@ CONTRACT = Contract(
     ),
     view=WoodfisherView,
     flags=FLAGS,
-    shapes=((5, 8), (8, 8), (12, 6), (2, 3), (9, 1), (40, 5), (6, 20), (9, 16), (70, 10), (15, 33), (7, 45), (6, 140)),
+    shapes=((5, 8), (8, 8), (12, 6), (2, 3), (9, 1), (40, 5), (6, 20), (9, 16), (1031, 4), (50, 36), (7, 45), (6, 140)),
     build=_build,
     axes={"weight": ("column",), "gradients": ("sample", "column")},
     transforms=(

@@ -98,7 +98,7 @@ def mistakes():
     return (
         *parts.of_choice(lambda how: wrong(how=how), "w / sqrt(C_pp)"),
         *(Mistake(name, text, wrong(fisher=matrix)) for name, (text, matrix) in fisher_mistakes.WRONG.items()
-          if name != "sum-of-samples"),  # N F has the weights of damp / N
+          if name not in ("sum-of-samples", "identity-for-zero")),  # with N F the weights are those of damp / N
         Mistake("magnitude", "the statistic is |w|: the inverse is left out", wrong(scores=lambda m: m.w)),
         Mistake("weight-not-squared", "the statistic is |w| / C_pp",
                 wrong(scores=lambda m: m.w / np.diagonal(m.C))),
