@@ -35,20 +35,36 @@ class Support:
         self.refresh()
 
     def refresh(self):
-        """B, r and Q_jj from the support alone."""
-        model, self.inverses, self.residuals, sums = self.model, [], [], []
+        """B, r, Q_jj and the bound of ``1 - Q_jj`` from the support alone."""
+        model, self.inverses, self.residuals, sums, lengths = self.model, [], [], [], []
         mask = from_numpy(self.kept, model.weight)
         for G, w, kept in model.parts(model.weight, mask):
             xp = namespace(G)
             on = xp.take(G, from_numpy(np.flatnonzero(to_numpy(kept)), G), axis=1)
-            self.inverses.append(model.definite(inv_spd, outer(on, model.damp)))
+            self.inverses.append(self._inverse(outer(on, model.damp)))
             self.residuals.append(G @ xp.where(kept, 0, w) - model.linear)
             size = max(1, CHUNK // model.samples)
             for first in range(0, G.shape[1], size):
                 part = G[:, first : min(first + size, G.shape[1])]
                 sums.append(xp.sum(part * (self.inverses[-1] @ part), axis=0))
-        self.squares = to_numpy(concat(sums, axis=0)).copy()
+                lengths.append(xp.sum(part * part, axis=0))
+        self.squares, ridge = to_numpy(concat(sums, axis=0)).copy(), model.damp * model.samples
+        self.floor = ridge / (ridge + to_numpy(concat(lengths, axis=0)))
         self.move()
+
+    def _inverse(self, A):
+        """A^-1; it may be singular where F is not, with more gradients than weights."""
+        try:
+            return inv_spd(A)
+        except np.linalg.LinAlgError:
+            raise np.linalg.LinAlgError(
+                "need a larger damp for swaps, at least about eps times the largest eigenvalue of F; "
+                f"got {self.model.asked:g}"
+            ) from None
+
+    def rest(self, j):
+        """``1 - Q_jj`` of kept indices `j`; what is below its bound by rounding is put there."""
+        return np.maximum(1 - self.squares[j], self.floor[j])
 
     def move(self):
         """t, and the value of q in units of damp / 2 (and without what first order takes off)."""
@@ -67,7 +83,7 @@ class Support:
         if len(off) == 0 or len(on) == 0:
             return off[:0], on[:0]
         gain = self.values[off] ** 2 / (1 + self.squares[off])
-        cost = self.values[on] ** 2 / np.maximum(1 - self.squares[on], np.finfo(float).tiny)
+        cost = self.values[on] ** 2 / self.rest(on)
         cheapest = np.full(self.scopes.max() + 1, np.inf)
         np.minimum.at(cheapest, self.scopes[on], cost)
         off = off[np.argsort(cheapest[self.scopes[off]] - gain, kind="stable")[:CANDIDATES]]
@@ -93,7 +109,7 @@ class Support:
             Q[np.ix_(rows, columns)] = to_numpy(swap(back) @ (self.inverses[b] @ away))
         share = 1 / (1 + self.squares[off])[:, None]
         left = self.values[on] - Q * self.values[off][:, None] * share
-        change = left**2 / (1 - self.squares[on] + Q**2 * share) - self.values[off][:, None] ** 2 * share
+        change = left**2 / (self.rest(on) + Q**2 * share) - self.values[off][:, None] ** 2 * share
         i, j = np.unravel_index(np.argmin(np.where(allowed, change, np.inf)), change.shape)
         return float(change[i, j]), int(off[i]), int(on[j])
 

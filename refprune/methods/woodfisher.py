@@ -106,7 +106,8 @@ def woodfisher(
         another kind, or that does not fit; another argument out of range; an answer beyond the range of the dtype of
         `weight`.
     numpy.linalg.LinAlgError
-        F is singular to rounding: with `damp` 0 and fewer gradients than weights it always is.
+        F is singular to rounding: with `damp` 0 and fewer gradients than weights it always is. Swaps need
+        ``G_K G_K^T + damp N I`` to be regular too.
 
     See Also
     --------

@@ -140,6 +140,34 @@ def test_where_no_support_is_lower_the_least_costs_stay(search, block):
             assert_array_equal(found.weight, plain.weight)
 
 
+def test_swaps_at_the_end_of_the_digits():
+    """1 - Q_jj is rounding there: no warning, and no worse than the least costs."""
+    seen = 0
+    for seed in range(60):
+        rng = np.random.default_rng([93, seed])
+        N, d = rng.integers(2, 30, size=2)
+        G, w = (
+            rng.normal(size=(N, d)) * (rng.random(d) < 0.7) * 10.0 ** rng.uniform(-3, 0, d),
+            rng.normal(size=d),
+        )
+        pattern, damp = rp.Unstructured(0.6), float(10.0 ** rng.integers(-15, -9))
+        try:
+            found = rp.woodfisher(w, G, pattern, damp, search="swap")
+        except np.linalg.LinAlgError:
+            continue
+        seen += 1
+        plain = rp.woodfisher(w, G, pattern, damp)
+        assert found.objective <= plain.objective * (1 + 1e-9)
+    assert seen >= 20
+    square = np.eye(3) + 1
+    with pytest.raises(
+        np.linalg.LinAlgError, match=r"need a larger damp for swaps, at least .* of F; got 1e-17"
+    ):
+        rp.woodfisher(
+            np.ones(3), np.concatenate([square, square]), rp.Unstructured(0.5), 1e-17, search="swap"
+        )
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 def test_boundaries(search):
     w, G = np.array([3.0, 0.0, -1.0]), np.array([[1.0, 2.0, 1.0]])
