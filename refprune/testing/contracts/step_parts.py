@@ -166,7 +166,7 @@ def values(view, answer):
 
 
 FINITE = CheckSpec("finite", "well-formed", "no NaN, no Inf", _finite)
-COUNT = CheckSpec("count", "feasible", "`keep` weights stay, no more and no fewer", _count)
+COUNT = CheckSpec("count", "feasible", "as many weights stay as are asked for, no more and no fewer", _count)
 ZEROS = CheckSpec("zeros", "feasible", "every pruned weight is exactly 0.0", _zeros)
 RANKED = CheckSpec("ranked", "greedy", "no pruned entry of the point above a kept one", _ranked)
 EQUAL = CheckSpec("equal", "equal", "kept weights are those of the point", values)
@@ -268,9 +268,9 @@ def of_choice(wrong, what):
                 wrong("strict")),
         Mistake("signed", f"the largest signed values of {what} are kept, not the largest sizes", wrong("signed")),
         Mistake("keeps-smallest", f"the smallest of {what} are kept", wrong("smallest")),
-        Mistake("one-too-many", "keep + 1 weights are kept", wrong("more")),
-        Mistake("one-too-few", "keep - 1 weights are kept", wrong("fewer")),
-        Mistake("keep-read-as-prune", "`keep` weights are pruned", wrong("pruned")),
+        Mistake("one-too-many", "one weight more than asked for is kept", wrong("more")),
+        Mistake("one-too-few", "one weight less than asked for is kept", wrong("fewer")),
+        Mistake("keep-read-as-prune", "as many weights are pruned as should stay", wrong("pruned")),
     )  # fmt: skip
 
 
