@@ -152,6 +152,54 @@ def test_a_step_out_of_range_is_shortened_and_never_asked_for():
     assert answer.weight[0] == pytest.approx(1.7e308 + 0.81 * 2.0**1020, rel=1e-14)
 
 
+class Line:
+    """Over one weight, from 0: slope -1 and curvature 1, so s = 1; the values are those of `value`."""
+
+    def __init__(self, value):
+        self.value = lambda w: value(w[0])
+
+    def gradient(self, w):
+        return np.array([-1.0])
+
+    def hvp(self, w, v):
+        return v
+
+    def hessian(self, w):
+        raise AssertionError("the Hessian is formed")
+
+
+def test_the_decrease_that_is_asked_for_shrinks_with_t():
+    """5e-6 everywhere: enough for the first t below 1/2."""
+    answer = rp.newton_cg(Line(lambda w: -5e-6 if w else 0.0), KEPT[:1], np.zeros(1), max_iter=1)
+    assert answer.trace[0].step == pytest.approx(0.9**7, rel=1e-14)
+
+
+def test_there_are_fifty_values_of_t():
+    asked = []
+
+    def below(edge):
+        def value(w):
+            asked.append(w)
+            return 0.0 if w == 0 else -w if w < edge else 1.0
+
+        return rp.newton_cg(Line(value), KEPT[:1], np.zeros(1), max_iter=1)
+
+    assert below(0.9**48.5).trace[0].step == pytest.approx(0.9**49, rel=1e-13)
+    asked.clear()
+    assert below(0.9**49.5).trace[0].reason == "line_search"
+    assert_array_equal(asked[0], 0)
+    assert_array_equal(np.round(np.log(asked[1:]) / np.log(0.9)), np.arange(50))
+
+
+@pytest.mark.parametrize(("units", "reason"), [(24, "stagnated"), (40, "line_search")])
+def test_a_decrease_below_32_units_of_rounding_is_lost(units, reason):
+    """A decrease by 1 is promised, and 1 is so many units of rounding of the value."""
+    high = 2.0**52 / units
+    answer = rp.newton_cg(Line(lambda w: high + (w > 0)), KEPT[:1], np.zeros(1))
+    assert [step.reason for step in answer.trace] == [reason]
+    assert_array_equal(answer.weight, 0)
+
+
 def test_products_that_are_not_symmetric_are_not_called_converged():
     """Conjugate gradients find an s, and it points uphill."""
     A, b = np.array([[1.0, -1.0, 0.0], [2.0, 7.0, 1.0], [-1.0, 0.0, 0.0]]), np.array([5.0, 2.0, -2.0])
