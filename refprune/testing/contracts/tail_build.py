@@ -16,21 +16,11 @@ FLAGS = (
     "HorizonBeyond", "LastLayer", "NegativeCurvature", "NonContiguous", "ReadOnly", "Transposed", "NaN", "Inf",
     "Empty", "WrongShape", "WrongCount", "UnknownLayer",
 )  # fmt: skip
-BENDING = (
-    "dense",
-    "square",
-    "wide",
-    "one output",
-    "skip",
-    "groups",
-    "dilation",
-)  # architectures for NegativeCurvature
-STEEP, MASKS, LEAST = (
-    2,
-    8,
-    0.02,
-)  # factor of the weights, masks for each network, share of the largest curvature
-ENDS, ENOUGH = 40, 1e-6  # steps, and the share of the gradient that is left after them
+# Of NegativeCurvature: architectures, factor of the weights, masks for each network, share of the largest curvature,
+BENDING = ("dense", "square", "wide", "one output", "skip", "groups", "dilation")
+STEEP, MASKS, LEAST = 2, 8, 0.02
+ENDS, ENOUGH = 12, 1e-6  # and the definition's steps, after which such a share of the gradient is left
+SMALL = (10, 20)  # powers of two that what is pruned is divided by
 SPECIAL = {flag for found in PALETTE.values() for flag in found.flags}
 
 
@@ -48,14 +38,26 @@ def build(flag, name, rng, dtype):
     found = problem(rng, flag, dtype, "squared", name)
     layers = found["layers"]
     places = [i for i, layer in enumerate(layers) if layer["type"] in ("dense", "conv2d")]
-    last = flag in ("LossScale", "LastLayer")  # only the last layer's numbers are small
+    few = (
+        flag == "LossScale" and rng.random() < 0.5
+    )  # what is pruned is small; else the last layer's numbers are
+    last = flag == "LastLayer" or (flag == "LossScale" and not few)
     place = places[-1] if last else places[0] if flag in SPECIAL else int(rng.choice(places))
-    ahead = operations(layers[place:]) - 1
-    horizon = {"Horizon0": 0, "HorizonBeyond": ahead + 2}.get(flag, int(rng.integers(0, ahead + 1)))
     mask = _mask(rng, found["params"][f"{place}.weight"].shape, flag)
     call = {name: found[name] for name in ("layers", "params", "x")}
-    call |= {"layer": place, "mask": mask, "horizon": horizon}
+    call |= {"layer": place, "mask": mask, "horizon": _horizon(rng, operations(layers[place:]) - 1, flag)}
+    if few:
+        weight = call["params"][f"{place}.weight"]
+        small = np.where(mask, weight, weight / weight.dtype.type(2 ** int(rng.choice(SMALL))))
+        call["params"] = {**call["params"], f"{place}.weight": small}
     return _spoiled(rng, _laid_out(rng, call, flag), flag)
+
+
+def _horizon(rng, ahead, flag):
+    """Up to `ahead`; as the flag says; often far enough to see what leaves a residual block."""
+    if flag == "Residual" or (flag == "Shortcut" and rng.random() < 0.5):
+        return ahead - int(rng.integers(0, 2))
+    return {"Horizon0": 0, "HorizonBeyond": ahead + 2}.get(flag, int(rng.integers(0, ahead + 1)))
 
 
 def _mask(rng, shape, flag):
