@@ -151,12 +151,13 @@ def woodfisher(
     options(damp, block, update, first_order, search, max_iter)
     model, a, c = _model(given, weight, gradients, float(damp), block, first_order, prior)
     xp = namespace(model.weight)
+    choose = partial(given.mask, pattern, prior=None if prior is None else model.living)
+    largest = choose(abs(model.weight))  # an error here, before any work, where prior zeros are too many
     curvature, point = model.inverse_diagonal(), model.newton()
     scores = xp.where(model.living, point * point / (2 * curvature), 0)
-    choose = partial(given.mask, pattern, prior=None if prior is None else model.living)
     kept, trace = choose(scores), ()
     if search == "iht":
-        kept, trace = thresholding(model, choose, (choose(abs(model.weight)), kept), max_iter)
+        kept, trace = thresholding(model, choose, (largest, kept), max_iter)
     elif search == "swap":
         kept, trace = swapping(model, kept, given.scopes(pattern), max_iter)
     found = model.best(kept) if update == "joint" else model.summed(kept, curvature)
