@@ -338,6 +338,19 @@ def test_on_other_arrays(backend):
     assert type(batches.params["0.weight"]) is type(there[0]["0.weight"])
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["params", "start"])
+def test_answers_never_alias_what_was_given(own):
+    """Layers that are not readjusted and biases too."""
+    params, masks, x = problem(17)
+    start = cut(params, masks) if own else None
+    answer = rp.snows(NETWORK, params, masks, x, 1, start=start, layers=["2"], max_iter=1)
+    for name, value in answer.params.items():
+        assert not any(np.shares_memory(value, given[name]) for given in (params, start or params))
+    for name, mask in masks.items():
+        assert_array_equal(answer.masks[name], mask)
+        assert not np.shares_memory(answer.masks[name], mask)
+
+
 def test_half_precision_and_arguments_that_stay():
     params, masks, x = problem(13)
     params = {name: value.astype("float16") for name, value in params.items()}
