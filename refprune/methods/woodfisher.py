@@ -127,7 +127,7 @@ def woodfisher(
 
     F is computed in float64 (float32 where a device has no other), since ``G G^T`` squares the condition. The
     kept weights satisfy the normal equations of F to rounding; the diagonal of C errs by about ``eps cond(F) / damp``,
-    since it is a difference there. Memory: two copies of the gradients, and arrays (N, N).
+    since it is a difference there. Memory: three times the gradients, and arrays (N, N).
 
     The costs are those of single weights, and many go at once: a search often finds a much lower model at high
     sparsity. Swaps are tried among the 64 most promising weights of either side: where there are no more, the end is
