@@ -74,6 +74,9 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("convolutions", 3),
         ("whole_networks", 6),
         ("sparse_recovery", 6),
+        ("structured", 5),
+        ("woodfisher", 5),
+        ("snows", 2),
     ],
 )
 def test_the_code_on_a_page_runs(page, count):
