@@ -54,9 +54,9 @@ def build(flag, name, rng, dtype):
 
 
 def _horizon(rng, ahead, flag):
-    """Up to `ahead`; as the flag says; often far enough to see what leaves a residual block."""
-    if flag == "Residual" or (flag == "Shortcut" and rng.random() < 0.5):
-        return ahead - int(rng.integers(0, 2))
+    """Up to `ahead`, or as the flag says; often to the end, to see what leaves a block, a pool, a normalisation."""
+    if flag == "Residual" or (flag in SPECIAL and rng.random() < 0.5):
+        return ahead
     return {"Horizon0": 0, "HorizonBeyond": ahead + 2}.get(flag, int(rng.integers(0, ahead + 1)))
 
 
