@@ -75,7 +75,7 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("whole_networks", 6),
         ("sparse_recovery", 6),
         ("structured", 5),
-        ("woodfisher", 5),
+        ("woodfisher", 6),
         ("snows", 2),
     ],
 )
