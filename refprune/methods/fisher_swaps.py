@@ -110,7 +110,8 @@ class Support:
         share = 1 / (1 + self.squares[off])[:, None]
         left = self.values[on] - Q * self.values[off][:, None] * share
         change = left**2 / (self.rest(on) + Q**2 * share) - self.values[off][:, None] ** 2 * share
-        i, j = np.unravel_index(np.argmin(np.where(allowed, change, np.inf)), change.shape)
+        pairs = np.argwhere(allowed)
+        i, j = pairs[np.argmin(change[allowed])]
         return float(change[i, j]), int(off[i]), int(on[j])
 
     def swap(self, i, j):
