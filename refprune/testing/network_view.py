@@ -9,8 +9,7 @@ from ..definitions import derivatives
 from ..definitions.jet_network import rules
 from . import kinks, network_bounds, network_differences, wire
 from .bounds import INPUT_EPS, arithmetic_eps
-from .network_shapes import parameter_shapes
-from .views import View
+from .layered_view import LayeredView
 
 LOSSES = ("cross_entropy", "squared")
 
@@ -28,7 +27,7 @@ class Solved:
     open: bool
 
 
-class NetworkView(View):
+class NetworkView(LayeredView):
     """Layers, parameters, samples, targets, loss, and a direction for products.
 
     Attributes
@@ -43,43 +42,25 @@ class NetworkView(View):
 
     def __init__(self, problem, claims, quantity):
         self.quantity = quantity
+        super().__init__(problem, claims)
         x = problem["x"]
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-            super().__init__({"x": np.zeros((0, 0))}, claims, "x")
-            self.expect("error", "x is no array of real floating numbers")
-            return
-        super().__init__(problem, claims, "x")
-        if x.ndim not in (2, 4) or x.size == 0:
-            self.empty = x.ndim in (2, 4) and quantity == "per_sample_gradients"
-            self.expect("error", f"x has shape {x.shape}; samples of at least one number are needed")
-        elif not np.isfinite(x).all():
-            self.expect("error", "x holds NaN or Inf")
-        elif self._need_parameters() and self._need_targets() and self._need_direction():
-            params = {name: np.array(problem["params"][name], float) for name in problem["params"]}
+        if self.expects == "answer" and self._need_targets() and self._need_direction():
             y = np.array(problem["y"], float if problem["loss"] == "squared" else np.int64)
-            self.call = [problem["layers"], params, x.astype(float), y, problem["loss"]]
+            self.call = [problem["layers"], self.params, x.astype(float), y, problem["loss"]]
             self.call += [np.array(problem["v"], float)] if quantity == "hvp" else []
+        elif quantity == "per_sample_gradients" and isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            self.empty = x.ndim in (2, 4) and x.size == 0
 
-    def _need_parameters(self):
-        try:
-            shapes, self.outputs = parameter_shapes(self.problem["layers"], self.problem["x"].shape[1:])
-        except ValueError as error:
-            self.expect("error", str(error))
-            return False
-        params = self.problem["params"]
-        if not isinstance(params, dict) or set(params) != set(shapes):
-            self.expect("error", f"params are not {', '.join(shapes)}")
-            return False
-        for name, shape in shapes.items():
-            self._need(f"params[{name!r}]", params[name], shape)
-        trainable = [name for name in params if "running" not in name]
-        self.names = [f"{name}{list(at)}" for name in trainable for at in np.ndindex(shapes[name])]
-        return self.expects == "answer"
+    @cached_property
+    def names(self):
+        """Of the entries of the flat vector."""
+        trainable = [name for name in self.problem["params"] if "running" not in name]
+        return [f"{name}{list(at)}" for name in trainable for at in np.ndindex(self.shapes[name])]
 
     def _need_targets(self):
         y, loss, samples = self.problem["y"], self.problem["loss"], self.problem["x"].shape[0]
         if loss == "squared":
-            return self._need("y", y, (samples, *self.outputs))
+            return self.need("y", y, (samples, *self.outputs))
         if loss != "cross_entropy":
             self.expect("error", f"loss is {loss!r}; one of {', '.join(LOSSES)} is needed")
         elif len(self.outputs) != 1:
@@ -93,16 +74,7 @@ class NetworkView(View):
         return self.expects == "answer"
 
     def _need_direction(self):
-        return self.quantity != "hvp" or self._need("v", self.problem["v"], (len(self.names),))
-
-    def _need(self, name, array, shape):
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            self.expect("error", f"{name} is no array of real floating numbers")
-        elif array.shape != tuple(shape):
-            self.expect("error", f"{name} has shape {array.shape}; {tuple(shape)} is needed")
-        elif not np.isfinite(array).all():
-            self.expect("error", f"{name} holds NaN or Inf")
-        return self.expects == "answer"
+        return self.quantity != "hvp" or self.need("v", self.problem["v"], (len(self.names),))
 
     @property
     def shape(self):

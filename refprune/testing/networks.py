@@ -7,7 +7,7 @@ input is near a kink unless the flag `Kink` asks for one.
 import numpy as np
 
 from ..definitions import derivatives
-from . import kinks
+from . import kinks, make
 from .architectures import ACTIVATIONS, PALETTE, SMOOTH
 from .network_shapes import parameter_shapes
 from .random_networks import random_layers
@@ -204,3 +204,15 @@ def _on_one_kink(found):
     return (distance == 0).sum() == 1 and min(
         distance[distance > 0].min(initial=np.inf), rivals.min()
     ) >= MARGIN
+
+
+def spoiled(rng, call, flag, others):
+    """`call` with NaN, Inf or another shape in x, in a parameter or in one of `others`."""
+    params, x = call["params"], call["x"]
+    place = str(rng.choice(["x", "params", *others]))
+    if place == "params":
+        name = str(rng.choice([name for name in params if "running" not in name]))
+        return {**call, "params": {**params, name: make.spoil(rng, params[name], flag)}}
+    if place == "x" and flag == "WrongShape":  # images of another size may be fine, other channels are not
+        return {**call, "x": make.spoil(rng, x.swapaxes(1, -1), flag).swapaxes(1, -1)}
+    return {**call, place: make.spoil(rng, call[place], flag)}

@@ -270,7 +270,7 @@ def test_an_answer_at_a_dense_start_stays():
         ({"params": {"0.weight": np.ones((1, 2))}}, "params are not 0.weight, 2.weight"),
         (
             {"params": {"0.weight": np.ones((2, 1)), "2.weight": np.ones((1, 1))}},
-            "params['0.weight'] is no array",
+            "params['0.weight'] has shape (2, 1); (1, 2) is needed",
         ),
         ({"params": {"0.weight": np.ones((1, 2)), "2.weight": np.full((1, 1), np.nan)}}, "holds NaN or Inf"),
     ],

@@ -11,7 +11,7 @@ from .. import network_transforms as moves
 from ..architectures import PALETTE
 from ..contract import Contract
 from ..network_view import NetworkView
-from ..networks import problem
+from ..networks import problem, spoiled
 from . import network_mistakes
 from .network_vectors import right
 
@@ -103,18 +103,10 @@ def _laid_out(rng, found, flag):
 
 def _spoiled(rng, found, flag):
     """Bad numbers, shapes that do not fit, no sample, a label too many, a layer that nobody knows."""
-    params, x, y = dict(found["params"]), found["x"], found["y"]
+    params, x, y = found["params"], found["x"], found["y"]
     if flag in ("NaN", "Inf", "WrongShape"):
-        places = ["x", "params", *(["v"] if "v" in found else []), *(["y"] if y.dtype.kind == "f" else [])]
-        place = str(rng.choice(places))
-        if place == "params":
-            name = str(rng.choice([name for name in params if "running" not in name]))
-            return {**found, "params": {**params, name: make.spoil(rng, params[name], flag)}}
-        if (
-            place == "x" and flag == "WrongShape"
-        ):  # images of another size may be fine, other channels are not
-            return {**found, "x": make.spoil(rng, x.swapaxes(1, -1), flag).swapaxes(1, -1)}
-        return {**found, place: make.spoil(rng, found[place], flag)}
+        others = [*(["v"] if "v" in found else []), *(["y"] if y.dtype.kind == "f" else [])]
+        return spoiled(rng, found, flag, others)
     if flag == "Empty":
         return {**found, "x": x[:0], "y": y[:0]}
     if flag == "BadLabel":

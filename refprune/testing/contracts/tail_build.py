@@ -5,7 +5,7 @@ import numpy as np
 from .. import make
 from ..architectures import PALETTE
 from ..network_shapes import SHAPELESS
-from ..networks import problem
+from ..networks import problem, spoiled
 from ..tail import ExactTail, Tail, operations
 from .tail_parts import minimised
 
@@ -132,19 +132,10 @@ def _laid_out(rng, call, flag):
 
 def _spoiled(rng, call, flag):
     """Bad numbers, shapes that do not fit, no sample, a layer without weights, a horizon behind."""
-    params, x = dict(call["params"]), call["x"]
     if flag in ("NaN", "Inf", "WrongShape"):
-        place = str(rng.choice(["x", "params", *(["mask"] if flag == "WrongShape" else [])]))
-        if place == "params":
-            name = str(rng.choice([name for name in params if "running" not in name]))
-            return {**call, "params": {**params, name: make.spoil(rng, params[name], flag)}}
-        if (
-            place == "x" and flag == "WrongShape"
-        ):  # images of another size may be fine, other channels are not
-            return {**call, "x": make.spoil(rng, x.swapaxes(1, -1), flag).swapaxes(1, -1)}
-        return {**call, place: make.spoil(rng, call[place], flag)}
+        return spoiled(rng, call, flag, ["mask"] if flag == "WrongShape" else [])
     if flag == "Empty":
-        return {**call, "x": x[:0]}
+        return {**call, "x": call["x"][:0]}
     if flag == "UnknownLayer":
         layers = [dict(layer) for layer in call["layers"]]
         layers.append({"type": "maxout"})

@@ -7,10 +7,9 @@ import numpy as np
 
 from .. import checks
 from ..contract import CheckSpec, failed, not_claimed, passed
+from ..layered_view import LayeredView
 from ..network_bounds import factor
-from ..network_shapes import parameter_shapes
 from ..tail import Tail
-from ..views import View
 
 SHARE = 1e-4  # of the start's gradient: what is left at the answer
 GAIN = 1e-6  # of F: what a search may still find where there are kinks
@@ -20,7 +19,7 @@ KINKED = ("relu", "relu6", "maxpool2d")
 ALIKE = 1e-5  # of the largest weight: answers that are so near to each other are the same
 
 
-class TailView(View):
+class TailView(LayeredView):
     """The problem in float64.
 
     Attributes
@@ -32,42 +31,12 @@ class TailView(View):
     """
 
     def __init__(self, problem, claims):
-        x = problem["x"]
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-            super().__init__({"x": np.zeros((0, 0))}, claims, "x")
-            self.expect("error", "x is no array of real floating numbers")
-            return
-        super().__init__(problem, claims, "x")
-        if x.ndim not in (2, 4) or x.size == 0:
-            self.expect("error", f"x has shape {x.shape}; samples of at least one number are needed")
-        elif not np.isfinite(x).all():
-            self.expect("error", "x holds NaN or Inf")
-        elif self._need_parameters() and self._need_layer():
-            params = {name: np.array(array, float) for name, array in problem["params"].items()}
+        super().__init__(problem, claims)
+        if self.expects == "answer" and self._need_layer():
             kept = np.array(problem["mask"]).reshape(-1)
-            call = (problem["layers"], params, x.astype(float), int(problem["layer"]), kept)
+            call = (problem["layers"], self.params, problem["x"].astype(float), int(problem["layer"]), kept)
             self.tail = Tail(*call, int(problem["horizon"]))
             self.kinked = _holds(self.tail.behind, KINKED)
-
-    def _need_parameters(self):
-        try:
-            shapes, _ = parameter_shapes(self.problem["layers"], self.problem["x"].shape[1:])
-        except ValueError as error:
-            self.expect("error", str(error))
-            return False
-        params = self.problem["params"]
-        if not isinstance(params, dict) or set(params) != set(shapes):
-            self.expect("error", f"params are not {', '.join(shapes)}")
-            return False
-        for name, shape in shapes.items():
-            array = params[name]
-            if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != tuple(shape):
-                self.expect(
-                    "error", f"params[{name!r}] is no array of real floating numbers of shape {shape}"
-                )
-            elif not np.isfinite(array).all():
-                self.expect("error", f"params[{name!r}] holds NaN or Inf")
-        return self.expects == "answer"
 
     def _need_layer(self):
         layers, place, horizon, mask = (self.problem[key] for key in ("layers", "layer", "horizon", "mask"))
