@@ -5,7 +5,6 @@ training. It needs scikit-learn for the digits, and the files of Fashion-MNIST (
 trains the network, too).
 """
 
-import csv
 import os
 import sys
 from functools import partial
@@ -17,6 +16,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tutorials")]
 
 import fashion_mnist  # noqa: E402
 import numpy as np  # noqa: E402
+from csv_tables import store  # noqa: E402
 
 import refprune as rp  # noqa: E402
 from refprune.demo import digits, mlp  # noqa: E402
@@ -79,12 +79,6 @@ def cells(found: dict[str, float]) -> list[str]:
     return [f"{100 * value:.3g}" + (" *" if value < least else "") for value in found.values()]
 
 
-def write(name: str, lines: list) -> None:
-    """Store a table."""
-    with (HERE / name).open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
-
-
 def main() -> None:
     """Prune every layer of both networks by every method, scope by scope; print and store the tables."""
     wanda = [
@@ -111,8 +105,8 @@ def main() -> None:
                 for sparsity in SPARSITIES:
                     name = f"{key} ({problem.rows} x {problem.columns})"
                     lines.append((name, round(100 * sparsity), *cells(found[scope, key, sparsity])))
-            print(data, SCOPES[scope], *lines, sep="\n", flush=True)
-            write(f"objectives_{data}_{scope}.csv", lines)
+            print(data, SCOPES[scope], sep="\n")
+            store(f"objectives_{data}_{scope}.csv", lines)
         for key in layers:
             for sparsity in SPARSITIES:
                 over, rows = found["layer", key, sparsity], found["row", key, sparsity]
@@ -120,8 +114,7 @@ def main() -> None:
                     values = over["magnitude"], over["Wanda"], rows["Wanda"], rows["magnitude"]
                     figures = [f"{100 * value:.3g}" for value in values]
                     wanda.append((data.replace("_", " "), key, round(100 * sparsity), *figures))
-    print(*wanda, sep="\n")
-    write("objectives_wanda.csv", wanda)
+    store("objectives_wanda.csv", wanda)
 
 
 if __name__ == "__main__":

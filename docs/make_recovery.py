@@ -3,14 +3,14 @@
 Run it by hand when one of them changes: `python docs/make_recovery.py`. It takes about a minute.
 """
 
-import csv
 import os
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from csv_tables import store
 
 import refprune as rp
 
@@ -34,9 +34,9 @@ def planted(seed: int, few: int) -> tuple:
     return A, signal
 
 
-def main() -> None:
+def lines() -> Iterator[list]:
     """A line for each method: signals found of `SEEDS` for each number of nonzeros; iterations at the first number."""
-    rows = []
+    yield ["method", *(f"{few} nonzeros" for few in NONZEROS), f"iterations at {NONZEROS[0]}"]
     for name, method in METHODS.items():
         found, iterations = [], []
         for few in NONZEROS:
@@ -48,12 +48,8 @@ def main() -> None:
                 if few == NONZEROS[0]:
                     iterations.append(len(answer.trace) - 1)
             found.append(hits)
-        rows.append([name, *found, int(np.median(iterations))])
-        print(*rows[-1], sep="\t")
-    head = ["method", *(f"{few} nonzeros" for few in NONZEROS), f"iterations at {NONZEROS[0]}"]
-    with open(Path(__file__).with_name("recovery.csv"), "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+        yield [name, *found, int(np.median(iterations))]
 
 
 if __name__ == "__main__":
-    main()
+    store("recovery.csv", lines())

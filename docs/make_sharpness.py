@@ -3,11 +3,11 @@
 Run it by hand when the certificate or its bounds change: `python docs/make_sharpness.py`. It takes about two minutes.
 """
 
-import csv
 import os
-from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the arrays are small
+
+from csv_tables import store
 
 from refprune.testing.sharpness import GREEDY, MISTAKES, lone_mistakes
 
@@ -16,6 +16,7 @@ WRONG = 60  # wrong answers that are asked for in each cell
 
 def lines():
     """One line for each contract, dtype and decade of the condition."""
+    yield ["contract", "dtype", "condition", *MISTAKES, "near ties left out"]
     for contract in GREEDY:
         for dtype in ("float64", "float32"):
             rows = lone_mistakes(contract, dtype, examples=WRONG)
@@ -29,13 +30,5 @@ def lines():
                 yield [contract, dtype, decade, *counts, near]
 
 
-def main():
-    """Write the table."""
-    with Path(__file__).with_name("sharpness.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["contract", "dtype", "condition", *MISTAKES, "near ties left out"])
-        table.writerows(lines())
-
-
 if __name__ == "__main__":
-    main()
+    store("sharpness.csv", lines())

@@ -6,7 +6,6 @@ Fashion-MNIST is taken where the files of its Debian package are, else the small
 It takes a quarter of an hour on two cores.
 """
 
-import csv
 import os
 import sys
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from csv_tables import store
 
 import refprune as rp
 from refprune.demo import digits
 
-HERE = Path(__file__).resolve().parent
 SPARSITIES, SEEDS, SAMPLES, MORE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98), range(3), 500, 2000
 HEAD = [f"{100 * s:.0f} %" for s in SPARSITIES]
 DAMPS = (1e-5, 1e-4, 1e-3)
@@ -205,11 +204,6 @@ def losses(found: list) -> Iterator[list]:
         yield [name, *(cell for mean, seen in both for cell in (f"{mean:.2f}", seen))]
 
 
-def write(name: str, lines) -> None:
-    with (HERE / name).open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
-
-
 def main(folder: str | None = None) -> None:
     """Both tables, by two processes."""
     data = images(folder)
@@ -222,8 +216,8 @@ def main(folder: str | None = None) -> None:
             list(pool.map(partial(readings, of), some)) for of, some in [(methods, few), (reasons, many)]
         )
     head, *lines = accuracies(found)
-    write("woodfisher.csv", [head, [f"dense ({data[0]})", *[dense] * len(HEAD)], *lines])
-    write("woodfisher_why.csv", losses(why))
+    store("woodfisher.csv", [head, [f"dense ({data[0]})", *[dense] * len(HEAD)], *lines])
+    store("woodfisher_why.csv", losses(why))
 
 
 if __name__ == "__main__":

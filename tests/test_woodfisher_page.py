@@ -1,7 +1,7 @@
 """What the page on WoodFisher says: its tables bear out its text, and its script does what it says."""
 
 import csv
-import importlib.util
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +110,9 @@ def test_the_second_table_bears_out_the_text():
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("make_woodfisher", PAGES / "make_woodfisher.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PAGES))
+        return importlib.import_module("make_woodfisher")
 
 
 def tiny(script):
