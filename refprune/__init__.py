@@ -19,6 +19,8 @@ from refprune.methods import (
     MiniBatches,
     alps,
     cosamp,
+    force,
+    grasp,
     htp,
     iht,
     iobs,
@@ -28,7 +30,9 @@ from refprune.methods import (
     obd,
     obs,
     optimal_weights,
+    snip,
     sparsegpt,
+    synflow,
     wanda,
     woodfisher,
 )
@@ -68,6 +72,9 @@ from refprune.patterns import NM, Blocks, Groups, Unstructured
 
 # problems: what is pruned
 from refprune.problems import GramAccumulator, LayerProblem, LeastSquares, Quadratic
+
+# whole networks before training, by what the first steps make of the weights
+from refprune.prospr import prospr
 
 # whole networks, layer by layer
 from refprune.prune import PrunedNetwork, prune
@@ -123,7 +130,9 @@ __all__ = [
     "datasets",
     "empirical_fisher",
     "fisher_inverse",
+    "force",
     "gauss_newton",
+    "grasp",
     "htp",
     "iht",
     "interop",
@@ -137,13 +146,16 @@ __all__ = [
     "obd",
     "obs",
     "optimal_weights",
+    "prospr",
     "prune",
     "resnet20",
     "save",
     "shrink",
+    "snip",
     "snows",
     "sparsegpt",
     "sparsity",
+    "synflow",
     "train",
     "wanda",
     "woodfisher",

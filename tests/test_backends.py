@@ -23,6 +23,8 @@ from tests.stand_in import xp as stand_in
 METHODS = (
     "alps",
     "cosamp",
+    "force",
+    "grasp",
     "htp",
     "iht",
     "iobs",
@@ -32,7 +34,9 @@ METHODS = (
     "obd",
     "obs",
     "optimal_weights",
+    "snip",
     "sparsegpt",
+    "synflow",
     "wanda",
     "woodfisher",
 )
@@ -301,6 +305,36 @@ def test_woodfisher(backend, samples, options):
     assert_allclose(mine.objective, theirs.objective, rtol=1e3 * backend.eps * condition(F))
 
 
+@pytest.mark.parametrize("name", ["snip", "grasp", "force", "synflow"])
+def test_scores_of_the_weights_of_a_network(backend, name):
+    """On array-api-strict too."""
+    draw = np.random.default_rng(110)
+    network = rp.Network(
+        [rp.Conv2d(1, 2, 2), rp.BatchNorm2d(2), rp.Tanh(), rp.Residual([rp.Conv2d(2, 2, 1), rp.SiLU()]),
+         rp.MaxPool2d(2), rp.Flatten(), rp.Dense(2, 3)]
+    )  # fmt: skip
+    params = {key: draw.normal(size=shape) for key, shape in network.shapes.items()}
+    params |= {key: draw.uniform(0.5, 2, size=shape) for key, shape in network.constants.items()}
+    params = {key: value.astype("float32").astype(float) for key, value in params.items()}
+    x, y = draw.integers(-4, 5, size=(5, 1, 3, 3)) + 0.5, draw.integers(0, 3, size=5)
+    options = {"steps": 3} if name in ("force", "synflow") else {}
+    expected = getattr(rp, name)(network, params, (x, y), rp.Unstructured(keep=7), **options)
+    there = {key: backend.asarray(value) for key, value in params.items()}
+    batch = backend.asarray(x), backend.asarray(y)
+    answer = getattr(rp, name)(network, there, batch, rp.Unstructured(keep=7), **options)
+    assert answer.trace == expected.trace
+    most = max(abs(score).max() for score in expected.scores.values())
+    for key in network.prunable:
+        one = replace(answer, weight=answer.weight[key], mask=answer.mask[key])
+        right = replace(expected, weight=expected.weight[key], mask=expected.mask[key])
+        same(backend, one, params[key], right)
+        # five layers up and down twice, with sums of at most 20 terms
+        error = abs(backend.numpy(answer.scores[key]) - expected.scores[key]).max()
+        assert error <= 1e3 * backend.eps * most
+        wide = name == "synflow" and backend.name != "strict-no-float64"
+        assert dtype_name(answer.scores[key].dtype) == ("float64" if wide else backend.dtype)
+
+
 @pytest.mark.parametrize("search", ["iht", "swap"])
 def test_searches_of_woodfisher(backend, search):
     """On array-api-strict too; all layers together, and N:M."""
@@ -438,6 +472,18 @@ def test_definitions_of_networks(cupy_like):
         (
             definitions.snip(layers, there, *batch, "cross_entropy", 7),
             definitions.snip(layers, params, x, y, "cross_entropy", 7),
+        ),
+        (
+            definitions.grasp(layers, there, *batch, "cross_entropy", 7),
+            definitions.grasp(layers, params, x, y, "cross_entropy", 7),
+        ),
+        (
+            definitions.force(layers, there, *batch, "cross_entropy", 7, 3, revive=False),
+            definitions.force(layers, params, x, y, "cross_entropy", 7, 3, revive=False),
+        ),
+        (
+            definitions.synflow(layers, there, (1, 3, 3), 7, steps=3),
+            definitions.synflow(layers, params, (1, 3, 3), 7, steps=3),
         ),
         (
             definitions.prospr(layers, there, [batch] * 3, "cross_entropy", 7, 0.25, 0.5),

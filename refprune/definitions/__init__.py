@@ -25,7 +25,9 @@ from refprune.definitions.conjugate_gradient import conjugate_gradient
 from refprune.definitions.cosamp import cosamp, cosamp_step
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
 from refprune.definitions.fisher_inverse import fisher_inverse
+from refprune.definitions.force import force, force_scores
 from refprune.definitions.gram_conv import gram_conv
+from refprune.definitions.grasp import grasp, grasp_scores
 from refprune.definitions.htp import htp
 from refprune.definitions.iht import iht, iht_step
 from refprune.definitions.iobs import iobs, iobs_step
@@ -41,6 +43,7 @@ from refprune.definitions.prospr import prospr, prospr_scores
 from refprune.definitions.snip import snip, snip_scores
 from refprune.definitions.snows import snows
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
+from refprune.definitions.synflow import synflow, synflow_scores
 from refprune.definitions.woodfisher import (
     woodfisher,
     woodfisher_model,
@@ -62,7 +65,11 @@ __all__ = [
     "exact_obs_nm",
     "finite_differences",
     "fisher_inverse",
+    "force",
+    "force_scores",
     "gram_conv",
+    "grasp",
+    "grasp_scores",
     "htp",
     "iht",
     "iht_step",
@@ -91,6 +98,8 @@ __all__ = [
     "sparsegpt",
     "sparsegpt_nm",
     "sparsegpt_weights",
+    "synflow",
+    "synflow_scores",
     "topk_mask",
     "wanda",
     "woodfisher",
