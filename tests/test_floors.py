@@ -34,6 +34,7 @@ FLOORS = {
     "methods": 3,
     "interop": 4,
     "ispasp_network": 4,
+    "prospr": 4,
     "prune": 4,
     "pruning": 4,
     "shrink": 4,

@@ -12,11 +12,11 @@ import refprune as rp
 from refprune import definitions
 from refprune.arrays import dtype_name
 from refprune.definitions import finite_differences
-from refprune.methods.network_groups import chosen_weights
-from tests.methods.training_steps import LR, NETWORKS, loss_after, prunable, setting, vector
+from refprune.pruning.units import links
+from tests.training_steps import LR, NETWORKS, loss_after, prunable, setting, vector
 
 EPS = 2.0**-52
-HALF = rp.Unstructured(sparsity=0.5)
+HALF, UNITS = rp.Unstructured(sparsity=0.5), rp.Groups(keep=1)
 
 
 def scores(name, M=2, seed=0, pattern=HALF, **options):
@@ -180,100 +180,88 @@ def test_what_is_stored_and_what_is_computed_again(monkeypatch):
     assert late[2] < 50 + 14
 
 
-def unit_switches(name, pattern, names):
-    """(how the switches of all groups act on theta_0, how many): a switch for each group of each weight."""
-    network, params, *_ = setting(name)
-    place, count = [], 0
-    for key in network.shapes:
-        if key in names:
-            _, numbers = np.unique(pattern.labels(network.shapes[key]), return_inverse=True)
-            place.append(1 + count + numbers.ravel())
-            count += int(numbers.max()) + 1
-        else:
-            place.append(np.zeros(params[key].size, dtype=int))
-    place = np.concatenate(place)
+def unit_switches(network, axis):
+    """(how the switches of all units act on theta_0, how many): on their rows, or on the columns that read them."""
+    found = links(network)
+    place, count = {key: np.zeros(shape, dtype=int) for key, shape in network.shapes.items()}, 0
+    for link in found:
+        unit = np.arange(link.units)[:, None] if axis == 0 else link.columns[None]
+        key = f"{(link.producer, link.consumer)[axis]}.weight"
+        place[key] = place[key] + (1 + count + unit + 0 * place[key].reshape(len(place[key]), -1)).reshape(
+            place[key].shape
+        )
+        count += link.units
+    place = vector(place)
     return lambda c: np.concatenate([[1.0], c])[place], count
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("name", ["tanh", "convolutions"])
-def test_the_weights_of_a_group_share_a_switch(name, axis):
-    pattern = rp.Groups(keep=3, axis=axis)
+def test_the_weights_of_a_unit_share_a_switch(name, axis):
     network, params, batches, loss = setting(name)
-    names = network.prunable[:-1]  # the last layer gives the outputs
-    answer = rp.prospr(network, params, batches, pattern, LR, 0.9, loss=loss)
-    assert list(answer.scores) == list(names)
-    spread, count = unit_switches(name, pattern, names)
+    found = links(network)
+    answer = rp.prospr(network, params, batches, rp.Groups(keep=3, axis=axis), LR, 0.9, loss=loss)
+    assert list(answer.scores) == [f"{link.producer}.weight" for link in found]
+    spread, count = unit_switches(network, axis)
     after, theta = loss_after(name, 2, 0, 0.9)
     slopes = finite_differences.gradient(lambda c: after(spread(c) * theta), np.ones(count))
     close(vector(answer.scores), np.abs(slopes), 1e-6)
-    # and the cut: three of all groups stay, whole, those of the largest scores
+    # and the cut: three of all units stay, those of the largest scores
     kept = np.zeros(count, dtype=bool)
     kept[np.argsort(np.abs(slopes))[-3:]] = True
-    marks = spread(kept.astype(float))[prunable(network)]
-    assert_array_equal(vector(answer.mask), marks != 0)
+    expected = {key: np.ones(params[key].shape, dtype=bool) for key in network.prunable}
+    for link in found:
+        own, kept = kept[: link.units], kept[link.units :]
+        for key in (link.producer, *link.through):
+            if f"{key}.weight" in expected:  # BatchNorm2d has no mask
+                expected[f"{key}.weight"][~own] = False
+            assert_array_equal(answer.weight.get(f"{key}.bias", own) != 0, own)
+        columns = expected[f"{link.consumer}.weight"].reshape(-1, len(link.columns))
+        columns[:, ~own[link.columns]] = False
+    for key, mask in answer.mask.items():
+        assert_array_equal(mask, expected[key])
+        assert_array_equal(answer.weight[key], np.where(mask, params[key], 0))
 
 
 def test_units_of_the_definition():
-    network, params, batches, loss = setting("tanh")
-    right = definitions.prospr_scores(network.to_dicts(), params, batches, loss, LR, 0.9, units=True)
-    answer = rp.prospr(network, params, batches, rp.Groups(sparsity=0), LR, 0.9, layers=range(0, 5, 2))
-    assert list(answer.scores) == list(network.prunable)
-    close(vector(answer.scores), vector(right), 1e4 * EPS)
-
-
-def test_groups_of_one_layer_with_labels_and_of_each_layer_by_itself():
     network, params, batches, _ = setting("tanh")
-    labels = np.array([7, -2, 7, 5])
-    answer = rp.prospr(network, params, batches, rp.Groups(keep=2, labels=labels), LR, layers=["0"])
-    rows = rp.prospr(network, params, batches, rp.Groups(sparsity=0), LR, layers=[0, "2.weight"])
-    assert list(rows.scores) == ["0.weight", "2.weight"]
-    assert answer.mask["2.weight"].all()
-    assert answer.mask["4.weight"].all()
-    own = answer.scores["0.weight"]  # of -2, 5, 7
-    assert_allclose(own[:2], rows.scores["0.weight"][[1, 3]], rtol=1e-14)
-    gone = [-2, 5, 7][np.argmin(own)]
-    assert_array_equal(answer.mask["0.weight"], np.repeat((labels != gone)[:, None], 3, axis=1))
-    for allocation, per_layer in (("layer", True), ("global", False)):
-        cut = rp.prospr(network, params, batches, rp.Groups(keep=1), LR, allocation=allocation)
-        left = [int(cut.mask[key].any(axis=1).sum()) for key in ("0.weight", "2.weight")]
-        assert (left == [1, 1]) if per_layer else (sum(left) == 1)
-        for key in ("0.weight", "2.weight"):
-            if per_layer:
-                assert rp.Groups(keep=1).admits(cut.mask[key])
-                assert cut.mask[key].any(axis=1)[np.argmax(cut.scores[key])]
+    right = definitions.prospr_scores(
+        network.to_dicts(), params, batches, "cross_entropy", LR, 0.9, units=True
+    )
+    answer = rp.prospr(network, params, batches, rp.Groups(sparsity=0), LR, 0.9)
+    assert list(answer.scores) == list(network.prunable[:-1])  # rows of the last layer are no units
+    close(vector(answer.scores), vector({key: right[key] for key in answer.scores}), 1e4 * EPS)
 
 
-@pytest.mark.parametrize("name", ["tanh", "squared"])
-def test_a_shrunk_network_gives_the_outputs_of_the_masked_one(name):
+def test_units_of_some_layers_and_of_each_layer_by_itself():
+    network, params, batches, _ = setting("tanh")
+    every = rp.prospr(network, params, batches, rp.Groups(keep=1), LR)
+    assert sum(np.count_nonzero(every.weight[key]) for key in ("0.bias", "2.bias")) == 1
+    each = rp.prospr(network, params, batches, rp.Groups(keep=1), LR, allocation="layer")
+    for key, own in each.scores.items():
+        assert_array_equal(own, every.scores[key])
+        assert_array_equal(np.flatnonzero(each.weight[key.replace("weight", "bias")]), [np.argmax(own)])
+    for layer in ("2", 2, "2.weight"):
+        one = rp.prospr(network, params, batches, rp.Groups(keep=1), LR, layers=[layer])
+        assert list(one.scores) == ["2.weight"]
+        assert_array_equal(one.scores["2.weight"], every.scores["2.weight"])
+        assert one.mask["0.weight"].all()
+        assert_array_equal(one.mask["4.weight"][0], each.mask["4.weight"][0])
+
+
+@pytest.mark.parametrize("name", ["tanh", "convolutions", "squared"])
+def test_units_leave_the_network_whole(name):
+    """Biases too: nothing is left that emits."""
     network, params, batches, loss = setting(name)
-    answer = rp.prospr(network, params, batches, rp.Groups(sparsity=0.5), LR, loss=loss)
-    pruned = params | answer.weight
-    small, values = rp.shrink(network, pruned, answer.mask)
-    assert small.size < network.size
-    x = batches[0][0]
-    assert_allclose(small.forward(values, x), network.forward(pruned, x), rtol=0, atol=1e3 * EPS)
-
-
-def test_outputs_of_a_network_are_no_units():
-    """Also those that a residual adds, and those that a depthwise convolution only passes on."""
-    conv = rp.Conv2d(2, 2, 1)
-    ends = {
-        "2": [rp.Dense(3, 3), rp.ReLU(), rp.Dense(3, 2), rp.ReLU()],
-        "1.body.0 1.shortcut.0": [conv, rp.Residual([conv, rp.ReLU()], [conv])],
-        "0 1.body.2": [conv, rp.Residual([conv, rp.ReLU(), conv])],
-        "0 1": [conv, rp.Conv2d(2, 2, 1, groups=2), rp.ReLU()],
-        "1": [conv, rp.Conv2d(2, 4, 1, groups=2), rp.ReLU()],
-    }
-    for last, layers in ends.items():
-        network = rp.Network(layers)
-        left = set(network.prunable) - {f"{key}.weight" for key in last.split()}
-        if left:
-            assert set(chosen_weights(network, None, True)) == left
-        else:
-            with pytest.raises(ValueError, match="need at least one layer"):
-                chosen_weights(network, None, True)
-        assert chosen_weights(network, None, False) == list(network.prunable)
+    for axis in (0, 1):
+        answer = rp.prospr(network, params, batches, rp.Groups(sparsity=0.4, axis=axis), LR, loss=loss)
+        small, values = rp.shrink(network, params | answer.weight, answer.mask)
+        left = sum(mask.any(axis=tuple(range(1, mask.ndim))).sum() for mask in answer.mask.values())
+        rows = sum(len(values[key]) for key in small.prunable)
+        assert rows == left < sum(len(params[key]) for key in network.prunable)
+        x = batches[0][0]
+        expected = network.forward(params | answer.weight, x)
+        assert_allclose(small.forward(values, x), expected, rtol=0, atol=1e3 * EPS)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +361,7 @@ def test_a_tiny_loss_ranks_as_before():
 
 ERRORS = [
     ({"network": 3}, TypeError, "need a Network; got int"),
-    ({"network": rp.Network([rp.ReLU()])}, ValueError, "at least one Dense or Conv2d"),
+    ({"network": rp.Network([rp.ReLU()]), "params": {}}, ValueError, "at least one Dense or Conv2d"),
     ({"params": {}}, ValueError, "need params named"),
     ({"batches": 3}, TypeError, "need batches to be a list of .x, y.; got int"),
     ({"batches": []}, ValueError, "at least one pair .x, y. in batches"),
@@ -386,7 +374,7 @@ ERRORS = [
     ({"pattern": rp.Blocks(2, keep=1)}, TypeError, "need an Unstructured"),
     ({"pattern": rp.Unstructured(keep=99)}, ValueError, "need keep <= 30"),
     ({"pattern": rp.Groups(keep=8)}, ValueError, "need keep <= 7"),
-    ({"pattern": rp.Groups(keep=1, labels=np.zeros(5, int))}, ValueError, "need labels of shape"),
+    ({"pattern": rp.Groups(keep=1, labels=np.zeros(4, int))}, ValueError, "need Groups without labels"),
     ({"lr": -1}, ValueError, "need lr >= 0"),
     ({"lr": "1"}, TypeError, "need lr to be a real number"),
     ({"momentum": 1}, ValueError, r"need momentum in \[0, 1\)"),
@@ -395,15 +383,11 @@ ERRORS = [
     ({"detach_first": None}, TypeError, "need detach_first to be True or False"),
     ({"store_every": 0}, ValueError, "need store_every >= 1"),
     ({"loss": "hinge"}, ValueError, "need loss in"),
-    ({"layers": "0"}, TypeError, "need layers to be a list"),
-    ({"layers": [1]}, ValueError, "need layers of 0.weight"),
-    ({"layers": [0, "0"]}, ValueError, "need at least one layer, and each once"),
-    ({"layers": []}, ValueError, "need at least one layer"),
-    (
-        {"allocation": "all", "pattern": rp.Groups(keep=1)},
-        ValueError,
-        "need allocation to be global or layer",
-    ),
+    ({"layers": ["0"]}, ValueError, "need layers with Groups alone"),
+    ({"layers": "0", "pattern": UNITS}, TypeError, "need layers to be a list"),
+    ({"layers": ["4"], "pattern": UNITS}, ValueError, "need layers whose units can go, 0, 2,"),
+    ({"allocation": "layer"}, ValueError, "need allocation with Groups alone"),
+    ({"allocation": "all", "pattern": UNITS}, ValueError, "need allocation to be global or layer"),
 ]
 
 

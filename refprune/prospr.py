@@ -10,7 +10,7 @@ Solution: the steps differentiated backward (the adjoint). With ``v_M`` the grad
 
 (``a_t = dL / db_t`` and ``v_t = dL / d theta_t``). What makes it fast: one Hessian-vector product for each step, in
 place of the derivative of all parameters by all switches, (d, d), that the definition carries along.
-Ties: the lowest flat index is pruned first; of groups see `refprune.methods.network_groups`.
+Ties: the lowest flat index is pruned first, of units the first of the first layer.
 Cost: M + 1 gradients and M products of at most 8/3 gradients each.
 Source: Alizadeh et al. 2022, Prospect Pruning: Finding Trainable Weights at Initialization using Meta-Gradients,
 (5) to (8); the adjoint is that of Griewank and Walther 2008, Evaluating Derivatives, section 3.2.
@@ -20,15 +20,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from refprune.arrays import Array, astype, cast, flag, full, integer, namespace, nonnegative, times_power
-from refprune.methods.many_weights import many_weights
-from refprune.methods.network_groups import NetworkGroups, chosen_weights
+from refprune.arrays import Array, cast, flag, full, integer, nonnegative, times_power
 from refprune.methods.training_path import TrainingPath, finite
 from refprune.methods.weight_scores import product
 from refprune.network import Network
-from refprune.network.derivatives import prepared, split, trainable
+from refprune.network.derivatives import prepared, split
 from refprune.patterns import NM, Groups, Unstructured
 from refprune.pruned import Pruned
+from refprune.pruning.choices import Units, choices
 
 
 def prospr(
@@ -44,7 +43,7 @@ def prospr(
     weight_decay: float = 0.0,
     loss: str = "cross_entropy",
     layers: Iterable | None = None,
-    allocation: str = "global",
+    allocation: str | None = None,
     store_every: int = 1,
 ) -> Pruned:
     r"""Prune weights, neurons or filters of a network before training, by exact meta-gradients.
@@ -64,8 +63,9 @@ def prospr(
         :math:`B_0, \dots, B_M`: one batch for each step, and a last one for the loss. With one pair there is no step,
         and the scores are those of SNIP. ``[(x, y)] * (M + 1)`` takes the same data throughout.
     pattern : Unstructured, NM or Groups
-        The scope of `Unstructured` is the network unless it says ``"layer"`` or ``"row"``; N:M is of every layer. With
-        `Groups` the weights of a group share one switch.
+        The scope of `Unstructured` is the network unless it says ``"layer"`` or ``"row"``; N:M is of every layer.
+        `Groups`, without labels, stands for neurons and filters. The weights of a unit share one switch: those of its
+        row for ``axis=0``, those of the columns that read it in the next layer for ``axis=1``.
     lr, momentum : float
         :math:`\eta \ge 0`, and :math:`\mu` in [0, 1).
     first_order : bool
@@ -78,10 +78,11 @@ def prospr(
     loss : str
         ``"cross_entropy"`` or ``"squared"``.
     layers : iterable of str or int, optional
-        The layers that are pruned (``"2"``, ``2`` or ``"2.weight"``); the others keep all. None: all layers; for
-        `Groups` all but those whose rows are the outputs of the network.
-    allocation : {"global", "layer"}
-        For `Groups`: all layers share one count and are ranked together, or each layer loses its own share.
+        For `Groups`: the layers whose units compete, by key (``"0"``) or by the name of the weight. None: every layer
+        with units that can go, as of `sosp`.
+    allocation : {"global", "layer"}, optional
+        For `Groups`: the units of all layers share one count and are ranked together, or each layer loses its share.
+        None is "global".
     store_every : int
         Every so many-th point of the training is stored; those between are computed again. It changes no bit of the
         answer.
@@ -89,8 +90,10 @@ def prospr(
     Returns
     -------
     Pruned
-        `weight`, `mask` and `scores` are dicts by the names of the prunable weights. A kept weight is as it was given.
-        For `Groups` the scores are one vector for each layer, by ascending label. `objective` is None.
+        `weight`, `mask` and `scores` are dicts by the names of the prunable weights; ``params | answer.weight`` is the
+        pruned network. What is kept is as it was given. For `Groups` the scores are arrays (units,) by the name of the
+        weight whose rows they are, and `weight` has all parameters: what makes and what reads a removed unit is 0,
+        biases too, so that `shrink` takes it out. `objective` is None.
 
     Raises
     ------
@@ -101,14 +104,13 @@ def prospr(
 
     See Also
     --------
-    woodfisher_network : after training.
-    shrink : takes pruned neurons and filters out of the network.
+    snip : the same without training.
+    sosp : units by the loss as it is, to second order.
 
     Notes
     -----
-    Biases and BatchNorm2d take the steps and have no switch. A group's score is
-    :math:`\left| \sum_{j \in B} w_j v_j \right|`, with the signs inside; the bias of a pruned unit stays, and `shrink`
-    folds what the unit still emits into the next layer. N:M and `Unstructured` take each weight by itself.
+    Biases and BatchNorm2d take the steps and have no switch. A unit's score is :math:`|\sum_{j \in B} w_j v_j|`, with
+    the signs inside.
 
     Momentum, masks that are not applied again after the start, and new batches are all in the derivative. The adjoint:
     with :math:`v_M = \nabla L(\theta_M; B_M)` and :math:`a_M = 0`, for t = M - 1, ..., 0
@@ -144,26 +146,23 @@ def prospr(
     >>> rp.shrink(network, params | answer.weight, answer.mask)[0].layers[2]
     Dense(inputs=5, outputs=5, bias=True)
     """
+    choice, pattern = choices(network, params, pattern, allocation, layers)
+    units = isinstance(choice, Units)
+    if layers is not None and not units:
+        raise ValueError(f"need layers with Groups alone; got {layers!r} with {pattern}")
     path = _checked(network, params, batches, lr, momentum, weight_decay, loss, store_every)
     first_order, detach_first = flag("first_order", first_order), flag("detach_first", detach_first)
-    grouped = isinstance(pattern, Groups)
-    names = chosen_weights(network, layers, spare_outputs=grouped)
-    weights = {name: params[name] for name in names}
-    if grouped:
-        groups = NetworkGroups.of(pattern, {name: network.shapes[name] for name in names}, allocation)
-    else:
-        given, pattern, _ = many_weights(weights, pattern, None)
     v = meta_gradient(path, first_order, detach_first)
     slopes, power = product(network.flatten(path.params), v)
-    slopes = {name: slope for name, slope in split(network, slopes).items() if name in weights}
-    if grouped:
-        slopes = groups.sums(slopes)
-    scores = {name: abs(slope) for name, slope in slopes.items()}
-    if grouped:
-        kept = groups.masks(scores, weights)
-    else:
-        kept = given.restore(given.mask(pattern, given.flat(scores), None))
-    return _answer(network, params, kept, {name: times_power(own, power) for name, own in scores.items()})
+    slopes = split(network, slopes)
+    if units:  # of what makes a unit, only the weights of its row have the switch
+        own = {f"{link.consumer if choice.axis else link.producer}.weight" for link in choice.links}
+        slopes = {name: a if name in own else full(a.shape, 0, a) for name, a in slopes.items()}
+    scores = {name: abs(slope) for name, slope in choice.scores(slopes).items()}
+    weight, mask = choice.removed(params, choice.kept(pattern, scores))
+    if not units:
+        weight = {name: weight[name] for name in network.prunable}
+    return Pruned(weight, mask, scores={name: times_power(own, power) for name, own in scores.items()})
 
 
 def meta_gradient(path: TrainingPath, first_order: bool, detach_first: bool) -> Array:
@@ -188,12 +187,6 @@ def _checked(network, params, batches, lr, momentum, decay, loss, every):
     TypeError, ValueError
         Arguments that do not fit.
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"need a Network; got {type(network).__name__}")
-    if not network.prunable:
-        raise ValueError("need a network with at least one Dense or Conv2d; got none")
-    trainable(network)
-    network.check(params)
     if isinstance(batches, (str, dict)) or not isinstance(batches, Iterable):
         raise TypeError(f"need batches to be a list of (x, y); got {type(batches).__name__}")
     found = []
@@ -221,14 +214,3 @@ def _checked(network, params, batches, lr, momentum, decay, loss, every):
     ys = numbers[len(xs) :] if loss == "squared" else ys
     found = list(zip(numbers[: len(xs)], ys, strict=True))
     return TrainingPath(network, params, found, loss, lr, momentum, decay, every)
-
-
-def _answer(network, params, kept, scores):
-    """Weights and masks of all prunable weights; one without scores keeps all."""
-    masks, weights = {}, {}
-    for name in network.prunable:
-        weight = params[name]
-        masks[name] = kept[name] if name in kept else full(weight.shape, True, weight, dtype="bool")
-        xp = namespace(weight)
-        weights[name] = astype(xp.where(masks[name], weight, xp.zeros_like(weight)), weight.dtype)
-    return Pruned(weights, masks, scores=scores)

@@ -5,15 +5,15 @@ import numpy as np
 import refprune as rp
 
 LR = 0.2
-BODY = [rp.Conv2d(2, 2, 1, bias=False), rp.Tanh(), rp.BatchNorm2d(2)]
+BODY = [rp.Conv2d(2, 3, 1, bias=False), rp.Tanh(), rp.Conv2d(3, 2, 1)]
 NETWORKS = {
     "tanh": (rp.mlp([3, 4, 3, 2], activation="tanh"), (3,), "cross_entropy"),
     "relu, no biases": (rp.mlp([4, 5, 3], bias=False), (4,), "cross_entropy"),
     "convolutions": (
         rp.Network(
             [
-                rp.Conv2d(1, 2, 2, padding=1), rp.BatchNorm2d(2), rp.SiLU(), rp.Residual(BODY), rp.AvgPool2d(2),
-                rp.Conv2d(2, 2, 2, groups=2), rp.Softplus(), rp.Flatten(), rp.Dense(2, 3),
+                rp.Conv2d(1, 2, 2, padding=1), rp.BatchNorm2d(2), rp.SiLU(), rp.Conv2d(2, 2, 2, groups=2),
+                rp.Softplus(), rp.Conv2d(2, 2, 1), rp.Residual(BODY), rp.AvgPool2d(2), rp.Flatten(), rp.Dense(2, 3),
             ]
         ),
         (1, 3, 3),

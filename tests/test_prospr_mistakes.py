@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import refprune as rp
-from tests.methods.training_steps import LR, loss_after, prunable, setting, vector
+from refprune.pruning.units import links
+from tests.training_steps import LR, loss_after, prunable, setting, vector
 
 MOMENTUM = 0.9
 
@@ -143,9 +144,10 @@ def test_mistakes_of_the_cut(mistake, message):
 
 
 def by_units(network, slopes, mistake=""):
-    """The scores of the rows of every layer but the last, with one mistake; `slopes` with signs."""
+    """The scores of the rows of every layer with units, with one mistake; `slopes` with signs."""
     found = {}
-    for key in network.prunable[:-1]:
+    for link in links(network):
+        key = f"{link.producer}.weight"
         rows = slopes[key].reshape(len(slopes[key]), -1)
         found[key] = {
             "sum of sizes": np.abs(rows).sum(axis=1),
