@@ -21,6 +21,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from refprune.arrays import Array, cast, flag, full, integer, nonnegative, times_power
+from refprune.methods.system import in_range
 from refprune.methods.training_path import TrainingPath, finite
 from refprune.methods.weight_scores import product
 from refprune.network import Network
@@ -92,8 +93,8 @@ def prospr(
     Pruned
         `weight`, `mask` and `scores` are dicts by the names of the prunable weights; ``params | answer.weight`` is the
         pruned network. What is kept is as it was given. For `Groups` the scores are arrays (units,) by the name of the
-        weight whose rows they are, and `weight` has all parameters: what makes and what reads a removed unit is 0,
-        biases too, so that `shrink` takes it out. `objective` is None.
+        weight whose rows they are, in float64 where there is one, and `weight` has all parameters: what makes and what
+        reads a removed unit is 0, biases too, so that `shrink` takes it out. `objective` is None.
 
     Raises
     ------
@@ -101,6 +102,8 @@ def prospr(
         Before any work: arguments that do not fit.
     FloatingPointError
         The steps diverge: a weight or a derivative is not finite.
+    numpy.linalg.LinAlgError
+        A score beyond the range of its dtype.
 
     See Also
     --------
@@ -162,7 +165,8 @@ def prospr(
     weight, mask = choice.removed(params, choice.kept(pattern, scores))
     if not units:
         weight = {name: weight[name] for name in network.prunable}
-    return Pruned(weight, mask, scores={name: times_power(own, power) for name, own in scores.items()})
+    scores = {name: in_range("the scores", times_power(own, power)) for name, own in scores.items()}
+    return Pruned(weight, mask, scores=scores)
 
 
 def meta_gradient(path: TrainingPath, first_order: bool, detach_first: bool) -> Array:

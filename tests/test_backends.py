@@ -68,6 +68,7 @@ def test_this_file_knows_every_public_name():
         "datasets",
         "PrunedNetwork",
         "ispasp_network",
+        "prospr",
         "prune",
         "shrink",
         "snows",

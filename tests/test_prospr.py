@@ -329,6 +329,30 @@ def test_other_precisions(kind):
     assert mixed.scores["0.weight"].dtype == np.float64
 
 
+@pytest.mark.parametrize("name", ["convolutions", "squared"])
+def test_backends(backend, name):
+    """On array-api-strict too."""
+    network, params, batches, loss = setting(name, 2)
+    there = {key: backend.asarray(value) for key, value in params.items()}
+    given = [(backend.asarray(x), backend.asarray(y)) for x, y in batches]
+    for pattern in (HALF, rp.NM(1, 2, remainder="dense"), rp.Groups(sparsity=0.5)):
+        options = {"momentum": 0.9, "loss": loss, "weight_decay": 0.1, "store_every": 2}
+        answer = rp.prospr(network, there, given, pattern, LR, **options)
+        expected = rp.prospr(network, params, batches, pattern, LR, **options)
+        assert list(answer.weight) == list(expected.weight)
+        for found, right in ((answer.weight, expected.weight), (answer.mask, expected.mask)):
+            for key, value in right.items():
+                assert type(found[key]) is type(there[key])
+                assert_array_equal(backend.numpy(found[key]), backend.numpy(backend.asarray(value)))
+        scores = {key: backend.numpy(score) for key, score in answer.scores.items()}
+        wide = isinstance(pattern, rp.Groups) and backend.name != "strict-no-float64"  # sums of many
+        assert {dtype_name(score.dtype) for score in answer.scores.values()} == {
+            "float64" if wide else backend.dtype
+        }
+        # three steps: 1e3 eps of the largest, and what the given numbers were rounded by
+        close(vector(scores), vector(expected.scores), 1e3 * backend.eps)
+
+
 def test_nothing_is_changed_and_nothing_is_shared():
     network, params, batches, _ = setting("convolutions", 3)
     before = {key: value.copy() for key, value in params.items()}
@@ -407,3 +431,13 @@ def test_steps_that_diverge(lr):
     network, params, batches, loss = setting("squared", 6)
     with pytest.raises(FloatingPointError, match="need finite numbers; got NaN or Inf in the"):
         rp.prospr(network, params, batches, HALF, lr, loss=loss)
+
+
+def test_scores_beyond_the_range():
+    network, w = (
+        rp.Network([rp.Dense(2, 1, bias=False)]),
+        {"0.weight": np.array([[1e30, 2e30]], dtype="float32")},
+    )
+    batch = np.ones((1, 2), dtype="float32"), np.zeros((1, 1), dtype="float32")
+    with pytest.raises(np.linalg.LinAlgError, match="need the scores in the range of float32"):
+        rp.prospr(network, w, [batch], HALF, LR, loss="squared")
