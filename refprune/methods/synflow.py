@@ -62,8 +62,8 @@ def synflow(
 
     Flow is conserved: in a chain the scores of every layer sum to R, and those into a hidden unit to those out of it.
     So a step that takes less than R in all can empty no layer, however its weights are spread, and small steps see to
-    that: the first ones take many weights of little flow. A layer inside a residual branch carries the share of R of
-    that branch alone.
+    that: the first ones take many weights of little flow. A layer inside a residual branch carries the flow of that
+    branch alone; it can be emptied, and what goes past it stays.
 
     Source: Tanaka et al. 2020, theorems 1 to 3 and algorithm 1.
 
