@@ -69,8 +69,8 @@ def force(
     Notes
     -----
     A pruned weight is ranked by its first value and the gradient where it is 0: by what the loss would do if it began
-    to come back. When a layer is cut off, the gradients of all weights but those of biases vanish, and the steps that
-    follow choose by index. More steps make that rarer.
+    to come back. When a layer is cut off, the gradients before it vanish, and behind it all but what biases feed: then
+    scores of 0 are chosen by their index. More steps make that rarer.
 
     Source: de Jorge et al. 2021, (6) for the sensitivity, section 4 for both ways and for the exponential schedule.
     There every step may have batches of its own.

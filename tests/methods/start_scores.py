@@ -25,7 +25,7 @@ NETWORKS = {
         rp.Network(
             [
                 rp.Conv2d(1, 2, 2), rp.ReLU6(), rp.Residual([rp.Conv2d(2, 2, 1, bias=False), rp.GELU()]),
-                rp.Residual([rp.Conv2d(2, 3, 1), rp.Softplus()], [rp.Conv2d(2, 3, 1), rp.BatchNorm2d(3)]),
+                rp.Residual([rp.Conv2d(2, 3, 1), rp.Softplus()], [rp.Conv2d(2, 3, 1), rp.BatchNorm2d(3), rp.Tanh()]),
                 rp.GlobalAvgPool(), rp.Flatten(), rp.Dense(3, 2),
             ]
         ),

@@ -205,6 +205,19 @@ def test_force_is_the_loop_with_the_gradients_of_autograd(name, revive):
     assert (came_back > 0) == revive  # else the option would do nothing here
 
 
+def test_what_is_off_stays_off_where_all_scores_are_zero():
+    """3 + 2 + 1 - 5 = 1: the last weight goes, the error is 0, and so are all scores. Then the first one goes."""
+    network, batch = rp.Network([rp.Dense(3, 1, bias=False)]), (np.ones((1, 3)), np.full((1, 1), 5.0))
+    params, one = {"0.weight": np.array([[3.0, 2.0, 1.0]])}, rp.Unstructured(keep=1)
+    answer = rp.force(network, params, batch, one, 2, revive=False, loss="squared")
+    assert answer.trace == (2, 1)
+    assert_array_equal(answer.mask["0.weight"], [[False, True, False]])
+    known = definitions.force(network.to_dicts(), params, *batch, "squared", 2, 2, revive=False)
+    assert_array_equal(known[1]["0.weight"], answer.mask["0.weight"])
+    answer = rp.force(network, params, batch, one, 2, loss="squared")  # FORCE takes the first two
+    assert_array_equal(answer.mask["0.weight"], [[False, False, True]])
+
+
 def test_steps_that_fall_exponentially():
     network, params, batch, loss = drawn("relu", 2)  # 60 weights
     for pattern, steps, expected in (
@@ -250,6 +263,20 @@ def test_weights_of_another_scale_rank_the_same(method, power):
     assert_array_equal(there.scores["0.weight"], expected.astype("float32"))
 
 
+@pytest.mark.parametrize("method", ["snip", "grasp", "force"])
+@pytest.mark.parametrize("power", [-75, 75])
+def test_scores_beyond_the_range_rank_all_the_same(method, power):
+    """w and what it is multiplied by are both 2^75 times another, or a 2^75th: in float32 the product is no number."""
+    network, rng = rp.Network([rp.Dense(9, 2, bias=False)]), np.random.default_rng(83)
+    w, x, y = (rng.normal(size=size).astype("float32") for size in ((2, 9), (5, 9), (5, 2)))
+    factor, half = np.float32(2.0**power), rp.Unstructured(sparsity=0.5)
+    here = getattr(rp, method)(network, {"0.weight": w}, (x, y), half, loss="squared")
+    there = getattr(rp, method)(network, {"0.weight": w * factor}, (x, y * factor), half, loss="squared")
+    assert_array_equal(there.mask["0.weight"], here.mask["0.weight"])
+    told = there.scores["0.weight"][there.mask["0.weight"]]
+    assert np.all(np.isinf(told) if power > 0 else abs(told) < 2.0**-125)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("method", ["snip", "grasp", "force", "synflow"])
 def test_the_weights_keep_their_dtype_and_the_inputs_their_values(method, dtype):
@@ -262,6 +289,9 @@ def test_the_weights_keep_their_dtype_and_the_inputs_their_values(method, dtype)
     answer = getattr(rp, method)(network, params, (x, y), rp.Unstructured(sparsity=0.5), **options)
     for key, weight in answer.weight.items():
         assert weight.dtype == dtype
+        assert answer.scores[key].dtype == (
+            "float64" if method == "synflow" else np.result_type(x, "float32")
+        )
         assert_array_equal(weight, np.where(answer.mask[key], before[key], 0))
         assert not np.shares_memory(weight, params[key])
         assert answer.scores[key].shape == answer.mask[key].shape == weight.shape
