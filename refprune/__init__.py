@@ -88,6 +88,9 @@ from refprune.shrink import shrink
 # whole networks, readjusted to what the dense one computes
 from refprune.snows import snows
 
+# whole networks, neurons and filters by the loss
+from refprune.sosp import sosp
+
 # whole networks, by the gradients of their loss
 from refprune.woodfisher_network import woodfisher_network
 
@@ -153,6 +156,7 @@ __all__ = [
     "shrink",
     "snip",
     "snows",
+    "sosp",
     "sparsegpt",
     "sparsity",
     "synflow",

@@ -72,6 +72,7 @@ def test_this_file_knows_every_public_name():
         "prune",
         "shrink",
         "snows",
+        "sosp",
         "woodfisher_network",
     }  # their tests have backends
     assert set(rp.__all__) - classes - elsewhere <= {*METHODS, *PROBLEMS}

@@ -32,6 +32,7 @@ from refprune.definitions.htp import htp
 from refprune.definitions.iht import iht, iht_step
 from refprune.definitions.iobs import iobs, iobs_step
 from refprune.definitions.ispasp import ispasp
+from refprune.definitions.iterative_magnitude import iterative_magnitude, zhu_gupta
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.newton_cg import newton_cg, newton_step
 from refprune.definitions.obs import obs, obs_nm
@@ -40,8 +41,10 @@ from refprune.definitions.obs_groups import obs_groups
 from refprune.definitions.one_shot import magnitude, obd, wanda
 from refprune.definitions.optimal_weights import optimal_weights
 from refprune.definitions.prospr import prospr, prospr_scores
+from refprune.definitions.random_pruning import random_pruning
 from refprune.definitions.snip import snip, snip_scores
 from refprune.definitions.snows import snows
+from refprune.definitions.sosp import sosp, sosp_scores
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
 from refprune.definitions.synflow import synflow, synflow_scores
 from refprune.definitions.woodfisher import (
@@ -76,6 +79,7 @@ __all__ = [
     "iobs",
     "iobs_step",
     "ispasp",
+    "iterative_magnitude",
     "losses",
     "magnitude",
     "newton_cg",
@@ -91,10 +95,13 @@ __all__ = [
     "prospr",
     "prospr_scores",
     "r_operator",
+    "random_pruning",
     "row_counts",
     "snip",
     "snip_scores",
     "snows",
+    "sosp",
+    "sosp_scores",
     "sparsegpt",
     "sparsegpt_nm",
     "sparsegpt_weights",
@@ -106,4 +113,5 @@ __all__ = [
     "woodfisher_model",
     "woodfisher_scores",
     "woodfisher_weights",
+    "zhu_gupta",
 ]
