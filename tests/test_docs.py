@@ -74,6 +74,7 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("convolutions", 3),
         ("whole_networks", 7),
         ("sparse_recovery", 6),
+        ("before_training", 2),
     ],
 )
 def test_the_code_on_a_page_runs(page, count):
