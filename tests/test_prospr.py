@@ -69,6 +69,7 @@ SETTINGS = [
     {"momentum": 0.9},
     {"momentum": 0.9, "first_order": True},
     {"momentum": 0.9, "detach_first": True},
+    {"detach_first": True},
     {"momentum": 0.9, "weight_decay": 0.3},
     {"momentum": 0.5, "weight_decay": 0.3, "detach_first": True},
 ]
