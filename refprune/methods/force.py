@@ -3,7 +3,8 @@ r"""FORCE and iterative SNIP: SNIP in steps, with the gradient of the network th
 Model: as SNIP, but the switches of the pruned weights stand at 0: ``dL / dc = w dL(c w) / d(c w)``.
 Solution: from all N weights to k in T steps, ``N (k / N)^(t / T)`` kept after step t, the largest ``|w dL|`` each time.
 FORCE ranks every weight by its first value, so a pruned one may come back; iterative SNIP ranks what is left.
-Ties: the lowest flat index is pruned first.
+Ties: the lowest flat index is pruned first. Behind ReLU, without biases, the only weight into a unit and the only one
+out of it have equal scores but for rounding.
 Cost: T gradients, and T sorts.
 Source: de Jorge et al. 2021, Progressive Skeletonization: Trimming more fat from a network at initialization.
 """
