@@ -14,6 +14,9 @@ from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inve
 # whole networks, unit by unit
 from refprune.ispasp_network import ispasp_network
 
+# whole networks in stages, by the size of the weights
+from refprune.iterative_magnitude import iterative_magnitude
+
 # methods: problem and pattern in, answer out
 from refprune.methods import (
     MiniBatches,
@@ -82,6 +85,9 @@ from refprune.prune import PrunedNetwork, prune
 # answers: what comes back
 from refprune.pruned import Pruned
 
+# whole networks, by chance
+from refprune.random_pruning import random_pruning
+
 # whole networks
 from refprune.shrink import shrink
 
@@ -142,6 +148,7 @@ __all__ = [
     "iobs",
     "ispasp",
     "ispasp_network",
+    "iterative_magnitude",
     "load",
     "magnitude",
     "mlp",
@@ -151,6 +158,7 @@ __all__ = [
     "optimal_weights",
     "prospr",
     "prune",
+    "random_pruning",
     "resnet20",
     "save",
     "shrink",

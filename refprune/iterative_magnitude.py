@@ -130,4 +130,3 @@ def iterative_magnitude(
             if between is not None and t < steps:
                 found = settled(network, between(copies(found), copies(masks), t), masks, found)
     return Pruned(found, masks, trace=trace, scores=scores)
-
