@@ -500,6 +500,32 @@ def test_definitions_of_networks(cupy_like):
             assert_array_equal(cupy_like.numpy(mine[1][name]), mask)
 
 
+def test_definitions_of_units_stages_and_chance(cupy_like):
+    rng = np.random.default_rng(6)
+    network, of = rp.mlp([3, 4, 2], activation="tanh"), np.repeat([0, 1, 2, 3, -1], [3, 3, 3, 3, 14])
+    params, x, y = network.init(rng), rng.normal(size=(6, 3)), rng.integers(0, 2, size=6)
+    there = {name: cupy_like.asarray(value) for name, value in params.items()}
+    given = cupy_like.asarray(x), cupy_like.asarray(y), "cross_entropy", cupy_like.asarray(of), 2
+    mine = definitions.sosp(network.to_dicts(), there, *given)
+    theirs = definitions.sosp(network.to_dicts(), params, x, y, "cross_entropy", of, 2)
+    assert mine[1] == theirs[1]
+    for name, value in theirs[0].items():
+        assert_array_equal(cupy_like.numpy(mine[0][name]), value.astype(mine[0][name].dtype))
+    w, back = W.reshape(-1), G[:3].reshape(-1) + 1
+    for options in ({}, {"rewind": back}):
+        there = {key: cupy_like.asarray(value) for key, value in options.items()}
+        one = definitions.iterative_magnitude(
+            cupy_like.asarray(w), [5, 9], lambda w, m, stage: 2 * w, **there
+        )
+        two = definitions.iterative_magnitude(w, [5, 9], lambda w, m, stage: 2 * w, **options)
+        for m, t in zip(one, two, strict=True):
+            assert_array_equal(cupy_like.numpy(m), t.astype(m.dtype))
+    one = definitions.random_pruning(cupy_like.asarray(W), 7, np.random.default_rng(3))
+    two = definitions.random_pruning(W, 7, np.random.default_rng(3))
+    for m, t in zip(one, two, strict=True):
+        assert_array_equal(cupy_like.numpy(m), t)
+
+
 def test_mixtures_are_refused():
     device = stand_in.asarray
     half = rp.Unstructured(sparsity=0.5)
