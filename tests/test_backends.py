@@ -511,7 +511,7 @@ def test_definitions_of_units_stages_and_chance(cupy_like):
     assert mine[1] == theirs[1]
     for name, value in theirs[0].items():
         assert_array_equal(cupy_like.numpy(mine[0][name]), value.astype(mine[0][name].dtype))
-    w, back = W.reshape(-1), G[:3].reshape(-1) + 1
+    w, back = W.reshape(-1), W[::-1].reshape(-1)
     for options in ({}, {"rewind": back}):
         there = {key: cupy_like.asarray(value) for key, value in options.items()}
         one = definitions.iterative_magnitude(
