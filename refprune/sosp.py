@@ -89,8 +89,8 @@ def sosp(
     its units; `shrink` then leaves one there.
 
     A unit whose group is 0 has stopped only if its activation is 0 at 0, as ReLU and tanh are. Behind a sigmoid
-    ``axis=1`` is the side that says what happens. For ReLU without a BatchNorm2d between, the first terms of the two
-    sides are equal: twice the weights in and half of those out change nothing.
+    ``axis=1`` is the side that says what happens. For ReLU without a BatchNorm2d between, both sides have the same
+    scores: twice the weights in and half of those out change nothing.
 
     Both terms have absolute values. What is lost to the first may be given back by the second; the sum is no estimate
     of the change of the loss, only a ranking. At a minimum the first term is 0.

@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 import refprune as rp
 import refprune.definitions as definitions
 from refprune.arrays import dtype_name
-from refprune.pruning.choices import choices
 from refprune.pruning.units import links
 from tests.pruning.masked_networks import bound, images, parameters, vectors
 from tests.unit_networks import EPS, NETWORKS, labels, make, problem
@@ -183,17 +182,28 @@ def test_scaling_a_unit_up_and_its_readers_down_changes_nothing(axis, against):
         assert_array_equal(other.mask[key], one.mask[key])
 
 
-def test_with_relu_both_sides_of_a_unit_have_the_same_slope():
-    """Twice the weights in and half of those out change nothing: theta_s . g is that of the columns (Euler)."""
-    network = rp.Network([rp.Conv2d(1, 4, 2), rp.ReLU(), rp.MaxPool2d(2, 1), rp.Conv2d(4, 3, 2), rp.ReLU(),
-                          rp.Flatten(), rp.Dense(3, 2)])  # fmt: skip
+@pytest.mark.parametrize("against", ["groups", "all"])
+def test_with_relu_both_sides_of_a_unit_score_alike(against):
+    """Twice the weights in and half of those out change nothing. Through pools and Flatten, inside a residual too;
+    not with a BatchNorm between."""
+    conv, inner = rp.Conv2d(1, 4, 2), [rp.Conv2d(3, 5, 1), rp.ReLU(), rp.Conv2d(5, 3, 1)]
+    rest = [rp.Residual(inner), rp.Flatten(), rp.Dense(3, 6), rp.ReLU(), rp.Dense(6, 2)]
+    between = [rp.ReLU(), rp.MaxPool2d(2, 1), rp.Conv2d(4, 3, 2, padding=1), rp.ReLU(), rp.AvgPool2d(2)]
     rng = np.random.default_rng(9)
-    params = {key: value + 0.1 * rng.normal(size=value.shape) for key, value in network.init(rng).items()}
     x, y = rng.normal(size=(6, 1, 4, 4)), rng.integers(0, 2, size=6)
-    g = network.gradient(params, x, y)
-    products = {key: params[key] * g[key] for key in network.shapes}
-    rows, columns = (choices(network, params, rp.Groups(sparsity=0, axis=axis))[0] for axis in (0, 1))
-    close(flat(rows.scores(products)), flat(columns.scores(products)))
+    for norm in ([], [rp.BatchNorm2d(4)]):
+        network = rp.Network([conv, *norm, *between, *rest])
+        params = {key: value + 0.2 * rng.normal(size=value.shape) for key, value in network.init(rng).items()}
+        if norm:
+            params |= {"1.running_mean": rng.normal(size=4), "1.running_var": np.ones(4)}
+        rows, columns = (
+            flat(rp.sosp(network, params, x, y, rp.Groups(sparsity=0, axis=axis), against=against).scores)
+            for axis in (0, 1)
+        )
+        if norm:
+            assert np.abs(rows - columns).max() > 1e-3 * rows.max()
+        else:
+            close(rows, columns)
 
 
 def test_repeated_samples_change_nothing():

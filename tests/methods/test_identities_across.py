@@ -388,6 +388,33 @@ def test_synaptic_flow_nearly_a_residual_branch_carries_its_own_share():
         assert_allclose([first.sum(), last.sum()], around + branch.sum(), rtol=100 * EPS)
 
 
+def both_sides(activation, seed, against):
+    """The scores of SOSP-H of a random perceptron's units, (2, units): as rows, and as columns."""
+    rng = np.random.default_rng([30, 12, seed])
+    network = rp.mlp([4, *rng.integers(2, 7, size=2).tolist(), 3], activation=activation)
+    params = {key: value + 0.2 * rng.normal(size=value.shape) for key, value in network.init(rng).items()}
+    x, y = rng.normal(size=(6, 4)), rng.integers(0, 3, size=6)
+    found = [
+        rp.sosp(network, params, x, y, rp.Groups(sparsity=0, axis=axis), against=against).scores
+        for axis in (0, 1)
+    ]
+    return np.array([np.concatenate(list(scores.values())) for scores in found])
+
+
+def test_with_relu_sosp_scores_a_unit_alike_from_both_sides():
+    for seed in range(20):
+        for against in ("groups", "all"):
+            rows, columns = both_sides("relu", seed, against)
+            # sums of some tens of products, with third factors of size 1: 1e3 eps of the largest
+            assert_allclose(rows, columns, rtol=0, atol=1e3 * EPS * rows.max())
+
+
+def test_sosp_nearly_with_tanh_the_sides_differ():
+    for seed in range(20):
+        rows, columns = both_sides("tanh", seed, "groups")
+        assert np.abs(rows - columns).max() > 1e-3 * rows.max()
+
+
 def test_where_the_hessian_is_the_identity_all_are_magnitude():
     for seed in range(20):
         rng = np.random.default_rng([30, 10, seed])
