@@ -58,7 +58,7 @@ def iterative_magnitude(
         Parameters, those of an earlier time. After every stage, the last included, all parameters go back to them, with
         zeros where the masks prune.
     allocation : {"global", "layer"}, optional
-        For `Groups` alone: whether the units of all layers share one count (None too), or each layer loses its share.
+        For `Groups` alone: whether the units of all layers share one count, or each layer loses its share (None too).
     progress : bool
         A bar on standard error, where that is a terminal.
 
@@ -83,6 +83,9 @@ def iterative_magnitude(
     Notes
     -----
     Without training between and without rewinding the stages come to the same as one shot, whatever the schedule.
+    Units of different layers have groups of different size: with one count for all, a layer whose sums are small loses
+    all its units, and the network its function. Hence the share of each layer is what None stands for.
+
     The answer is not trained after its last stage: ``rp.train(network, answer.weight, x, y, masks=answer.mask)``.
 
     Source: Han, Pool, Tran, Dally 2015, Learning both Weights and Connections for Efficient Neural Networks; Zhu and
@@ -113,6 +116,8 @@ def iterative_magnitude(
     >>> bool(np.all(ticket.weight["0.weight"] == start["0.weight"] * ticket.mask["0.weight"]))
     True
     """
+    if isinstance(pattern, Groups) and allocation is None:
+        allocation = "layer"
     chosen, pattern = choices(network, params, pattern, allocation)
     if not (between is None or callable(between)):
         raise TypeError(f"need between to be a callable; got {type(between).__name__}")

@@ -90,9 +90,13 @@ def test_without_training_stages_are_one_shot(seed):
         rp.Unstructured(keep=int(rng.integers(36))),
         rp.Unstructured(sparsity=float(rng.random()), scope="row"),
         rp.Groups(keep=int(rng.integers(6)), axis=int(rng.integers(2))),
-    ][rng.integers(4)]
+        rp.Groups(sparsity=float(rng.random())),
+    ][rng.integers(5)]
     options = {"steps": int(rng.integers(1, 9)), "schedule": str(rng.choice(["cubic", "exponential"]))}
-    many, once = (rp.iterative_magnitude(network, params, pattern, **o) for o in (options, {"steps": 1}))
+    where = {"allocation": "global"} if isinstance(pattern, rp.Groups) and pattern.keep is not None else {}
+    many, once = (
+        rp.iterative_magnitude(network, params, pattern, **where, **o) for o in (options, {"steps": 1})
+    )
     for key in network.prunable:
         assert_array_equal(many.mask[key], once.mask[key])
         assert_array_equal(many.weight[key], once.weight[key])
@@ -127,7 +131,9 @@ def test_units_by_the_sum_of_their_magnitudes(name, axis):
     network, params, *_ = problem(name)
     of, theta = labels(name, axis), network.flatten(params)
     sums = np.bincount(of[of >= 0], abs(theta[of >= 0]))
-    answer = rp.iterative_magnitude(network, params, rp.Groups(keep=2, axis=axis), steps=1)
+    answer = rp.iterative_magnitude(
+        network, params, rp.Groups(keep=2, axis=axis), steps=1, allocation="global"
+    )
     np.testing.assert_allclose(np.concatenate(list(answer.scores.values())), sums, rtol=1e-14)
     gone = np.argsort(sums)[:-2]
     out = np.isin(labels(name, 0), gone) | np.isin(labels(name, 1), gone)
@@ -147,11 +153,27 @@ def test_units_that_went_stay_away():
         seen.append(masks)
         return rp.train(network, params, x, y, epochs=1, lr=1.0, masks=masks)
 
-    answer = rp.iterative_magnitude(network, params, rp.Groups(keep=2), train, steps=4)
+    answer = rp.iterative_magnitude(network, params, rp.Groups(keep=2), train, steps=4, allocation="global")
     for masks in seen:
         assert all((answer.mask[key] <= mask).all() for key, mask in masks.items())
     assert len(answer.trace) == 4
     assert answer.trace[-1] == 6 / 8
+
+
+def test_units_share_one_count_where_that_is_asked():
+    """The units of the second layer have sums of half the size: all of them go first."""
+    network = rp.mlp([8, 6, 6, 2], bias=False)
+    rng = np.random.default_rng(12)
+    params = {key: rng.uniform(1, 2, size=shape) for key, shape in network.shapes.items()}
+    params["2.weight"] /= 4
+    half = rp.Groups(sparsity=0.5)
+    each, shared = (rp.iterative_magnitude(network, params, half, allocation=a) for a in (None, "global"))
+    left = [[mask.any(axis=1).sum() for mask in answer.mask.values()][:2] for answer in (each, shared)]
+    assert left == [[3, 3], [6, 0]]
+    assert_array_equal(
+        flat(network, each.mask),
+        flat(network, rp.iterative_magnitude(network, params, half, allocation="layer").mask),
+    )
 
 
 def test_a_ticket_has_the_old_values_and_statistics():
@@ -190,7 +212,7 @@ def test_on_every_kind_of_array(backend, pattern):
     network, params, *_ = problem("convolutions")
     params = {key: a.astype("float32").astype(float) for key, a in params.items()}
     own = {key: backend.asarray(a) for key, a in params.items()}
-    steps = 1 if getattr(pattern, "scope", "") == "row" else 3
+    steps = 1 if getattr(pattern, "keep", None) else 3
     right = rp.iterative_magnitude(network, params, pattern, steps=steps)
     answer = rp.iterative_magnitude(network, own, pattern, lambda params, masks, stage: params, steps=steps)
     for key, array in answer.weight.items():
