@@ -72,7 +72,7 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("index", 2),
         ("networks", 2),
         ("convolutions", 3),
-        ("whole_networks", 7),
+        ("whole_networks", 8),
         ("sparse_recovery", 6),
         ("before_training", 2),
     ],
