@@ -11,7 +11,7 @@ Source: Han, Pool, Tran, Dally 2015; Zhu, Gupta 2017, (1); Frankle, Carbin 2019,
 from collections.abc import Callable
 from numbers import Real
 
-from refprune.arrays import flag, integer
+from refprune.arrays import flag, integer, namespace
 from refprune.network import Network
 from refprune.patterns import NM, Groups, Unstructured
 from refprune.progress import bar
@@ -125,6 +125,7 @@ def iterative_magnitude(
     plan = stages(pattern, steps, start_sparsity, chosen.total, chosen.shared, schedule)
     progress, found, kept, trace = flag("progress", progress), copies(params), None, ()
     back = None if rewind is None else settled(network, rewind, {}, found, "rewind")
+    namespace(*params.values(), *(back or {}).values())
     with bar("magnitude", steps, progress) as moved:
         for t, stage in enumerate(plan, 1):
             scores = chosen.scores(magnitudes(found))

@@ -12,6 +12,7 @@ import refprune as rp
 import refprune.definitions as definitions
 from refprune.arrays import dtype_name
 from refprune.pruning.stages import cubic_schedule
+from tests.stand_in import xp as stand_in
 from tests.unit_networks import NETWORKS, labels, problem
 
 HALF = rp.Unstructured(sparsity=0.5)
@@ -230,6 +231,20 @@ def test_half_precision_comes_back():
     half = {key: a.astype("float16") for key, a in params.items()}
     answer = rp.iterative_magnitude(network, half, HALF, lambda params, masks, stage: params, steps=2)
     assert {a.dtype.name for a in answer.weight.values()} == {"float16"}
+
+
+def test_mixtures_are_refused():
+    network, params, x, y, _ = problem("perceptron")
+    there = {key: stand_in.asarray(value) for key, value in params.items()}
+    for call in (
+        lambda: rp.iterative_magnitude(network, params, HALF, rewind=there),
+        lambda: rp.iterative_magnitude(network, params, HALF, lambda *_: there),
+        lambda: rp.iterative_magnitude(network, params | {"4.bias": there["4.bias"]}, HALF),
+        lambda: rp.sosp(network, there, x, y, rp.Groups(keep=2)),
+        lambda: rp.sosp(network, params | {"4.bias": there["4.bias"]}, x, y, rp.Groups(keep=2)),
+    ):
+        with pytest.raises(TypeError, match="need arrays of one kind"):
+            call()
 
 
 def revived(params, masks, stage):
