@@ -75,6 +75,9 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("whole_networks", 8),
         ("sparse_recovery", 6),
         ("before_training", 2),
+        ("structured", 6),
+        ("woodfisher", 6),
+        ("snows", 2),
     ],
 )
 def test_the_code_on_a_page_runs(page, count):

@@ -147,6 +147,34 @@ def test_no_objective_rises(horizon):
         assert row.products == sum(step.iterations for step in row.trace)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tol": 0.25},
+        {"cg_rtol": 0.5},
+        {"cg_atol": 0.5},
+        {"cg_max_iter": 1},
+        {"damp": 2.0},
+        {"max_iter": 1},
+        {"curvature": "gauss-newton"},
+    ],
+    ids=str,
+)
+def test_options_reach_the_solver(options):
+    """A layer alone is Newton-CG on its reconstruction, bit for bit; and every option changes its trace."""
+    params, masks, x = problem(16)
+    start = cut(params, masks)
+    answer = rp.snows(NETWORK, params, masks, x, 2, layers=["0"], **options)
+    f = rp.Reconstruction(NETWORK, start, x, "0", 2, dense=params)
+    usual = {"max_iter": 10, "tol": 1e-4, "cg_rtol": 1e-3, "cg_max_iter": 100}
+    expected = rp.newton_cg(f, masks["0.weight"].ravel(), start["0.weight"].ravel(), **(usual | options))
+    assert_array_equal(answer.params["0.weight"].ravel(), expected.weight)
+    assert rows(answer)["0"].trace == expected.trace
+    plain = rp.snows(NETWORK, params, masks, x, 2, layers=["0"])
+    assert (rows(plain)["0"].trace == expected.trace) == (options == {})
+
+
 def test_without_zeros_nothing_moves():
     params, masks, x = problem(5)
     answer = rp.snows(NETWORK, params, {name: mask | True for name, mask in masks.items()}, x, None)
@@ -308,6 +336,19 @@ def test_on_other_arrays(backend):
         NETWORK, *there, backend.asarray(x), 1, batch_size=9, rng=np.random.default_rng(0), **options
     )
     assert type(batches.params["0.weight"]) is type(there[0]["0.weight"])
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["params", "start"])
+def test_answers_never_alias_what_was_given(own):
+    """Layers that are not readjusted and biases too."""
+    params, masks, x = problem(17)
+    start = cut(params, masks) if own else None
+    answer = rp.snows(NETWORK, params, masks, x, 1, start=start, layers=["2"], max_iter=1)
+    for name, value in answer.params.items():
+        assert not any(np.shares_memory(value, given[name]) for given in (params, start or params))
+    for name, mask in masks.items():
+        assert_array_equal(answer.masks[name], mask)
+        assert not np.shares_memory(answer.masks[name], mask)
 
 
 def test_half_precision_and_arguments_that_stay():

@@ -8,18 +8,18 @@ from refprune.methods.system import in_range
 from refprune.pruned import Pruned
 
 
-def check_prior(mask, weight):
-    """Return the prior `mask`, True = may be kept.
+def check_prior(mask, weight, key=""):
+    """Return the prior `mask`, True = may be kept; `key` follows the names in messages.
 
     Raises
     ------
     TypeError, ValueError
         `mask` is no boolean array of the weight's kind and shape, or a weight that it prunes is not 0.
     """
-    boolean("mask", mask, shape=tuple(weight.shape))
+    boolean(f"mask{key}", mask, shape=tuple(weight.shape))
     xp = namespace(mask, weight)
     if not bool(xp.all(xp.where(mask, xp.zeros_like(weight), weight) == 0)):
-        raise ValueError("need weight to be 0 where mask marks a prior zero; got another value there")
+        raise ValueError(f"need weight{key} to be 0 where mask marks a prior zero; got another value there")
     return mask
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from refprune.arrays import (
     concat,
     diagonal,
+    eps,
     eye,
     from_numpy,
     full,
@@ -135,15 +136,20 @@ class FisherModel:
         the same identity, brings them back.
         """
         A, ridge = outer(on, self.damp), self.damp * self.samples
-        x = swap(on) @ self.definite(solve_spd, A, residual)
-        for _ in range(REFINEMENTS):
+        best = x = swap(on) @ self.definite(solve_spd, A, residual)
+        least = float("inf")
+        rounding = (50 * eps(x.dtype)) ** 2 * _dot(on, on)
+        for _ in range(REFINEMENTS + 1):
             image = on @ x
             slope = swap(on) @ (image - residual) + ridge * x
-            size = _dot(on, on) * (_dot(image, image) + _dot(residual, residual))
-            if _dot(slope, slope) <= 1e-28 * size:
+            size = _dot(slope, slope)
+            if not size < least:
+                break
+            best, least = x, size
+            if size <= rounding * (_dot(image, image) + _dot(residual, residual)):
                 break
             x = x - (slope - swap(on) @ self.definite(solve_spd, A, on @ slope)) / ridge
-        return x
+        return best
 
     def summed(self, mask, scores):
         """The Newton point and the sum of the best moves for each pruned weight alone, (d,), zeros off `mask`.

@@ -124,4 +124,4 @@ def _check_masks(given, mask):
         got = sorted(map(str, mask)) if isinstance(mask, dict) else type(mask).__name__
         raise ValueError(f"need mask to be a dict named like weight, {list(given.arrays)}; got {got}")
     for name, array in given.arrays.items():
-        check_prior(mask[name], array)
+        check_prior(mask[name], array, f"[{name!r}]")

@@ -127,7 +127,7 @@ def woodfisher(
 
     F is computed in float64 (float32 where a device has no other), since ``G G^T`` squares the condition. The
     kept weights satisfy the normal equations of F to rounding; the diagonal of C errs by about ``eps cond(F) / damp``,
-    since it is a difference there. Memory: two copies of the gradients, and arrays (N, N).
+    since it is a difference there. Memory: three times the gradients, and arrays (N, N).
 
     The costs are those of single weights, and many go at once: a search often finds a much lower model at high
     sparsity. Swaps are tried among the 64 most promising weights of either side: where there are no more, the end is
@@ -151,12 +151,13 @@ def woodfisher(
     options(damp, block, update, first_order, search, max_iter)
     model, a, c = _model(given, weight, gradients, float(damp), block, first_order, prior)
     xp = namespace(model.weight)
+    choose = partial(given.mask, pattern, prior=None if prior is None else model.living)
+    largest = choose(abs(model.weight))  # an error here, before any work, where prior zeros are too many
     curvature, point = model.inverse_diagonal(), model.newton()
     scores = xp.where(model.living, point * point / (2 * curvature), 0)
-    choose = partial(given.mask, pattern, prior=None if prior is None else model.living)
     kept, trace = choose(scores), ()
     if search == "iht":
-        kept, trace = thresholding(model, choose, (choose(abs(model.weight)), kept), max_iter)
+        kept, trace = thresholding(model, choose, (largest, kept), max_iter)
     elif search == "swap":
         kept, trace = swapping(model, kept, given.scopes(pattern), max_iter)
     found = model.best(kept) if update == "joint" else model.summed(kept, curvature)

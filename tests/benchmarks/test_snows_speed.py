@@ -8,16 +8,7 @@ import pytest
 
 import refprune as rp
 from refprune import definitions
-
-
-def seconds(call, repeat=1):
-    """Processor time of the fastest of some calls, and the answer."""
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        found = call()
-        times.append(time.process_time() - start)
-    return min(times), found
+from tests.benchmarks.timing import seconds
 
 
 @pytest.mark.benchmark

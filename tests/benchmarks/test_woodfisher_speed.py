@@ -1,22 +1,11 @@
 """The promises on the speed of WoodFisher: far from the recursion of its paper, and from any matrix of all weights."""
 
-import time
-
 import numpy as np
 import pytest
 
 import refprune as rp
 import refprune.definitions as definitions
-
-
-def seconds(call, repeat=1):
-    """Processor time of the fastest of some calls, and the answer."""
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        found = call()
-        times.append(time.process_time() - start)
-    return min(times), found
+from tests.benchmarks.timing import seconds
 
 
 def problem(samples=400, d=2000):

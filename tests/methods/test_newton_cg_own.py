@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 
@@ -90,6 +90,24 @@ def test_functions_are_functions():
     own.gauss_newton_product = np.eye(D)
     with pytest.raises(TypeError, match="need objective with gauss_newton_product; got Own"):
         rp.newton_cg(own, KEPT, START, curvature="gauss-newton")
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_products_at_one_point_are_of_the_curvature_that_was_asked_for(curvature):
+    rng = np.random.default_rng(318)
+    network = rp.mlp([3, 3, 2], activation="tanh")
+    params, x = network.init(rng), rng.normal(size=(20, 3)) + 0.25
+    f = rp.Reconstruction(network, params, x, 0, None)
+    mask, start = rng.random(9) < 0.7, 3 * rng.normal(size=9)
+    w = np.where(mask, start, 0)
+    product = f.hvp if curvature == "hessian" else f.gauss_newton_product
+    A = product(w, np.eye(9))[np.ix_(mask, mask)] + 4 * np.eye(mask.sum())
+    assert np.linalg.eigvalsh(A)[0] > 0.5
+    assert np.abs(f.hvp(w, w) - f.gauss_newton_product(w, w)).max() > 0.1
+    answer = rp.newton_cg(f, mask, start, curvature=curvature, damp=4.0, max_iter=1, cg_rtol=1e-13)
+    s = np.linalg.solve(A, -f.gradient(w)[mask])
+    # a condition below 100
+    assert_allclose((answer.weight - w)[mask], answer.trace[0].step * s, rtol=0, atol=1e-11)
 
 
 def test_what_else_an_objective_has_is_its_own():

@@ -22,11 +22,12 @@ HEAVY = (
     "iobs-step",
     "iobs",
     "woodfisher",
+    "newton-cg",
 )
 FEW = (
     {name: 80 for name in NAMES if name.startswith(SLOW)}
     | dict.fromkeys(HEAVY, 60)
-    | {"htp": 100, "cosamp": 100, "newton-cg": 100}
+    | {"htp": 100, "cosamp": 100}
 )
 
 

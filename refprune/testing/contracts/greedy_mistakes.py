@@ -189,3 +189,13 @@ def blocks(weight, gram, size, count, spread=None, **slips):
 def _block_loss(w, gram, labels, order):
     best = definitions.optimal_weights(w, gram, ~np.isin(labels, order))
     return float((best - w) @ gram @ (best - w) / 2)
+
+
+def lasting(v, inverse):
+    """Scores (d,): the later `v` loses an entry to OBS, by downdates of the inverse, the larger."""
+    v, C, left, scores = v.copy(), inverse.copy(), list(range(v.size)), np.zeros(v.size)
+    for rank in range(1, v.size + 1):
+        p = left.pop(int(np.argmin(v[left] ** 2 / C[left, left])))
+        column = C[:, p] / C[p, p]
+        v, C, scores[p] = v - column * v[p], C - np.outer(column, C[p]), rank
+    return scores

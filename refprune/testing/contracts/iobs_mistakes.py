@@ -10,6 +10,7 @@ import numpy as np
 
 from ..contract import Mistake
 from . import step_parts as parts
+from .greedy_mistakes import lasting
 
 
 class Model(NamedTuple):
@@ -81,16 +82,6 @@ def _inside(m, kept):
     return out
 
 
-def _greedy(m):
-    """Scores that keep what OBS leaves of theta+: the sooner a weight goes, the smaller; by downdates."""
-    v, C, left, scores = m.v.copy(), m.C.copy(), list(range(m.v.size)), np.zeros(m.v.size)
-    for rank in range(1, m.v.size + 1):
-        p = left.pop(int(np.argmin(v[left] ** 2 / C[left, left])))
-        column = C[:, p] / C[p, p]
-        v, C, scores[p] = v - column * v[p], C - np.outer(column, C[p]), rank
-    return scores
-
-
 def mistakes(lift):
     """All of them; ``lift(step)`` makes a call of the contract from ``step(weight, gradient, hessian, keep)``."""
 
@@ -128,6 +119,6 @@ def mistakes(lift):
         Mistake("saliency", "theta+^2 / [H^-1]_pp is ranked, not |theta+|",
                 wrong(scores=lambda m: m.v**2 / np.diagonal(m.C))),
         Mistake("obd-saliency", "theta+^2 H_pp is ranked", wrong(scores=lambda m: m.v**2 * np.diagonal(m.H))),
-        Mistake("greedy", "the support is what OBS leaves of theta+", wrong(scores=_greedy)),
+        Mistake("greedy", "the support is what OBS leaves of theta+", wrong(scores=lambda m: lasting(m.v, m.C))),
         Mistake("damped", "H is damped by 1 % of its mean diagonal", wrong(damp=0.01)),
     )  # fmt: skip

@@ -43,7 +43,7 @@ def build(flag, name, rng, dtype):
     )  # what is pruned is small; else the last layer's numbers are
     last = flag == "LastLayer" or (flag == "LossScale" and not few)
     place = places[-1] if last else places[0] if flag in SPECIAL else int(rng.choice(places))
-    mask = _mask(rng, found["params"][f"{place}.weight"].shape, flag)
+    mask = _mask(rng, found["params"][f"{place}.weight"], flag)
     call = {name: found[name] for name in ("layers", "params", "x")}
     call |= {"layer": place, "mask": mask, "horizon": _horizon(rng, operations(layers[place:]) - 1, flag)}
     if few:
@@ -54,21 +54,28 @@ def build(flag, name, rng, dtype):
 
 
 def _horizon(rng, ahead, flag):
-    """Up to `ahead`; as the flag says; often far enough to see what leaves a residual block."""
-    if flag == "Residual" or (flag == "Shortcut" and rng.random() < 0.5):
-        return ahead - int(rng.integers(0, 2))
+    """Up to `ahead`, or as the flag says; often to the end, to see what leaves a block, a pool, a normalisation."""
+    if flag == "Residual" or (flag in SPECIAL and rng.random() < 0.5):
+        return ahead
     return {"Horizon0": 0, "HorizonBeyond": ahead + 2}.get(flag, int(rng.integers(0, ahead + 1)))
 
 
-def _mask(rng, shape, flag):
+def _mask(rng, weight, flag):
     """True = kept: of every size a part, or as the flag says."""
     if flag in ("ZeroResidual", "KAll"):
-        return np.full(shape, flag == "ZeroResidual")
-    size = int(np.prod(shape))
-    pruned = 1 if flag == "K1" else int(np.clip(round(size * rng.uniform(0.2, 0.7)), 1, size - 1))
-    mask = np.ones(size, bool)
-    mask[rng.permutation(size)[:pruned]] = False
-    return mask.reshape(shape)
+        return np.full(weight.shape, flag == "ZeroResidual")
+    pruned = (
+        1 if flag == "K1" else int(np.clip(round(weight.size * rng.uniform(0.2, 0.7)), 1, weight.size - 1))
+    )
+    for _ in range(MASKS):
+        mask = np.ones(weight.size, bool)
+        mask[rng.permutation(weight.size)[:pruned]] = False
+        mask = mask.reshape(weight.shape)
+        rows, zero = mask.reshape(len(mask), -1), weight.reshape(len(mask), -1) == 0
+        # an output that lost something, and keeps a weight of 0 that has to make up for it
+        if flag != "ZeroWeight" or ((rows & zero).any(1) & ~(rows | zero).all(1)).any():
+            break
+    return mask
 
 
 def _bent(rng, name, dtype):

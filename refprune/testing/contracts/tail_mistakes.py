@@ -207,7 +207,7 @@ def _searches():
          remembered(_solved, ExactTail)),
         ("wrong-sign", "one step, the wrong way", remembered(_wrong_sign)),
         ("no-mask-on-the-direction", "pruned entries take part, and drift", remembered(_free)),
-        ("cut-after-solving", "all entries take part, and the mask cuts at the end",
+        ("cut-after-solving", "nothing is readjusted, or all entries are and the mask cuts at the end",
          remembered(lambda tail: np.where(tail.kept, _free(tail), 0))),
         ("mask-inverted", "True is read as pruned", _changed(lambda tail: replace(tail, kept=~tail.kept))),
         ("mask-in-column-order", "the mask is flattened column by column", _changed(_transposed_mask)),

@@ -13,6 +13,7 @@ from ...patterns import prune_count
 from ..contract import Mistake
 from . import fisher_mistakes
 from . import step_parts as parts
+from .greedy_mistakes import lasting
 
 
 class Model(NamedTuple):
@@ -75,16 +76,6 @@ def _undamped(m, kept):
     return out
 
 
-def _greedy(m):
-    """Scores by which those stay that OBS, one at a time and with downdates, removes last."""
-    w, C, left, found = m.w.copy(), m.C.copy(), list(range(m.w.size)), np.zeros(m.w.size)
-    for rank in range(1, m.w.size + 1):
-        p = left.pop(int(np.argmin(w[left] ** 2 / C[left, left])))
-        column = C[:, p] / C[p, p]
-        w, C, found[p] = w - column * w[p], C - np.outer(column, C[p]), rank
-    return found
-
-
 def _half_up(sparsity, d):
     return int(Fraction(str(float(sparsity))) * d + Fraction(1, 2))
 
@@ -108,7 +99,7 @@ def mistakes():
                 wrong(scores=lambda m: m.w * np.sqrt(np.diagonal(m.F)))),
         Mistake("inverse-alone", "the statistic is 1 / C_pp: the weight is left out",
                 wrong(scores=lambda m: 1 / np.diagonal(m.C))),
-        Mistake("greedy", "the weights go one at a time, as in OBS", wrong(scores=_greedy)),
+        Mistake("greedy", "the weights go one at a time, as in OBS", wrong(scores=lambda m: lasting(m.w, m.C))),
         Mistake("no-update", "the kept weights do not move", wrong(finish=lambda m, kept: m.w)),
         Mistake("sum-update", "single updates are added up: only the diagonal of C_PP is inverted",
                 wrong(finish=_summed)),
