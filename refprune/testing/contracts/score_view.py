@@ -90,9 +90,13 @@ class NetworkScoreView(NetworkView):
             self.calls.append(self.call)
         self.problem = problem
         if self.expects == "answer":
-            self.keys = sorted(switched(problem["params"]))
-            self.shapes = {key: problem["params"][key].shape for key in self.keys}
-            self.names = [f"{key}{list(at)}" for key in self.keys for at in np.ndindex(self.shapes[key])]
+            self.name_weights(problem["params"])
+
+    def name_weights(self, params):
+        """Set `keys`, `shapes` and `names`."""
+        self.keys = sorted(switched(params))
+        self.shapes = {key: params[key].shape for key in self.keys}
+        self.names = [f"{key}{list(at)}" for key in self.keys for at in np.ndindex(self.shapes[key])]
 
     @property
     def shape(self):
