@@ -4,6 +4,7 @@ The rows of G are the gradients of single samples with respect to the weights of
 biases and BatchNorm2d stay as they are. In stages the sparsity rises by the cubic schedule of Zhu and Gupta: gradients
 are taken anew at the network of each stage, and what is pruned once stays pruned.
 
+Cost: for each stage the gradients of N samples, or of N batches, and 2 N^2 d operations.
 Source: Singh and Alistarh 2020, WoodFisher, section 5; Zhu and Gupta 2017, To prune, or not to prune, (1).
 """
 
