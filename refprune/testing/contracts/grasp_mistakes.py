@@ -8,7 +8,7 @@ from refprune.definitions.snip import flattened, switched, unflattened
 
 from ..contract import Mistake
 from . import network_rules as wrong
-from .network_mistakes import terms
+from .network_mistakes import naive_curvature, naive_slope, terms
 from .network_vectors import right
 from .snip_mistakes import forms
 
@@ -95,12 +95,18 @@ def _differences(layers, params, x, y, loss, g):
     return (derivatives.gradient(layers, moved, x, y, loss) - g) / h
 
 
+def _with_loss(*loss):
+    """Another slope and curvature of the loss in the outputs."""
+    own = terms("per_sample_gradients", *loss)
+    return grasp(lambda *call: own(*call).mean(0), terms("hvp", *loss))
+
+
 def _cooled():
     """The outputs are divided by a temperature, as in the published code."""
     T = TEMPERATURE
-    loss = (lambda f, y, name: slope(f / T, y, name) / T, lambda f, y, name: curvature(f / T, y, name) / T**2)
-    own = terms("per_sample_gradients", *loss)
-    return grasp(lambda *call: own(*call).mean(0), terms("hvp", *loss))
+    return _with_loss(
+        lambda f, y, name: slope(f / T, y, name) / T, lambda f, y, name: curvature(f / T, y, name) / T**2
+    )
 
 
 def _normalised(*call):
@@ -142,6 +148,8 @@ MISTAKES = (
                 name: score * x.dtype.type(len(x) ** 2) for name, score in grasp()(layers, params, x, *rest).items()
             }),
     Mistake("temperature", "the outputs are divided by 200 first, as in the published code", _cooled()),
+    Mistake("softmax-overflows", "exponentials are taken of the outputs as they are",
+            _with_loss(naive_slope, naive_curvature), shows=("finite", "NaN or Inf")),
     Mistake("normalised", "the scores are divided by the size of their sum", _normalised),
     Mistake("shortcut-constant", "derivatives do not go through the shortcut",
             _throughout(wrong.shortcut_constant())),
