@@ -22,6 +22,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "contract_pages",
     "definition_pages",
+    "map_page",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_static", "_templates"]

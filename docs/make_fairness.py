@@ -21,7 +21,7 @@ from refprune import testing  # noqa: E402
 
 CASES = 2000
 OF_NETWORKS = 200  # their definitions are slow
-NETWORKS = ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg")
+NETWORKS = ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg", "snip", "prospr", "grasp")
 
 
 def cell(name, contract):

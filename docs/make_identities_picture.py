@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 STATIC = Path(__file__).parent / "_static"
-WIDTH, HEIGHT = 964, 580
+WIDTH, HEIGHT = 972, 580
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 # family: (fill, line, text)
 LIGHT = {
@@ -81,11 +81,12 @@ class Arrow:
     bottom: float
     number: str
     words: tuple[str, ...]
+    height: float | None = None
 
     @property
     def middle(self):
-        """Where the number stands."""
-        return (self.top + self.bottom) / 2 - 4
+        """Where the number stands: half way, or at `height`."""
+        return (self.top + self.bottom) / 2 - 4 if self.height is None else self.height
 
     @property
     def texts(self):
@@ -103,11 +104,12 @@ BOXES = [
     Box(416, 20, 118, 54, "model", "CHITA", "a Fisher model"),
     Box(548, 20, 146, 54, "model", "I-OBS", "Newton, project"),
     Box(718, 20, 108, 54, "signal", "CoSaMP", "2k, solve, cut"),
-    Box(840, 20, 104, 54, "training", "ProsPr", "after M steps"),
+    Box(840, 20, 112, 54, "training", "ProsPr", "after M steps"),
     Box(20, 202, 574, 64, "hub", "the best weights on a support", "group OBS of all the others at once"),
     Box(608, 206, 86, 56, "signal", "HTP", "step, solve"),
     Box(718, 206, 108, 56, "signal", "i-SpaSP", "hidden units"),
-    Box(840, 206, 104, 56, "training", "SNIP", "|w g|"),
+    Box(872, 206, 80, 56, "training", "FORCE", "T steps"),
+    Box(840, 340, 112, 54, "training", "SNIP", "|w g|"),
     Box(248, 358, 118, 54, "model", "OBD", "H w² / 2"),
     Box(598, 358, 106, 54, "signal", "IHT", "step, cut"),
     Box(20, 504, 684, 56, "plain", "magnitude", "the largest |w|"),
@@ -120,7 +122,8 @@ ARROWS = [
     Arrow(572, 74, 202, "1", ()),
     Arrow(634, 74, 206, "5", ("H = I", "to choose")),
     Arrow(740, 74, 206, "6", ("no solve,", "row sums")),
-    Arrow(862, 74, 206, "7", ("M = 0, or", "lr = 0")),
+    Arrow(856, 74, 340, "7", ("M = 0, or", "lr = 0"), height=136),
+    Arrow(890, 262, 340, "", ("in one", "step")),
     Arrow(307, 266, 358, "", ("H diagonal",)),
     Arrow(651, 262, 358, "5", ("no solve",)),
     Arrow(307, 412, 504, "", ("H = I",)),

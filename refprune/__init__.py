@@ -14,11 +14,16 @@ from refprune.curvature import conjugate_gradient, empirical_fisher, fisher_inve
 # whole networks, unit by unit
 from refprune.ispasp_network import ispasp_network
 
+# whole networks in stages, by the size of the weights
+from refprune.iterative_magnitude import iterative_magnitude
+
 # methods: problem and pattern in, answer out
 from refprune.methods import (
     MiniBatches,
     alps,
     cosamp,
+    force,
+    grasp,
     htp,
     iht,
     iobs,
@@ -28,7 +33,9 @@ from refprune.methods import (
     obd,
     obs,
     optimal_weights,
+    snip,
     sparsegpt,
+    synflow,
     wanda,
     woodfisher,
 )
@@ -69,17 +76,26 @@ from refprune.patterns import NM, Blocks, Groups, Unstructured
 # problems: what is pruned
 from refprune.problems import GramAccumulator, LayerProblem, LeastSquares, Quadratic
 
+# whole networks before training, by what the first steps make of the weights
+from refprune.prospr import prospr
+
 # whole networks, layer by layer
 from refprune.prune import PrunedNetwork, prune
 
 # answers: what comes back
 from refprune.pruned import Pruned
 
+# whole networks, by chance
+from refprune.random_pruning import random_pruning
+
 # whole networks
 from refprune.shrink import shrink
 
 # whole networks, readjusted to what the dense one computes
 from refprune.snows import snows
+
+# whole networks, neurons and filters by the loss
+from refprune.sosp import sosp
 
 # whole networks, by the gradients of their loss
 from refprune.woodfisher_network import woodfisher_network
@@ -123,13 +139,16 @@ __all__ = [
     "datasets",
     "empirical_fisher",
     "fisher_inverse",
+    "force",
     "gauss_newton",
+    "grasp",
     "htp",
     "iht",
     "interop",
     "iobs",
     "ispasp",
     "ispasp_network",
+    "iterative_magnitude",
     "load",
     "magnitude",
     "mlp",
@@ -137,13 +156,18 @@ __all__ = [
     "obd",
     "obs",
     "optimal_weights",
+    "prospr",
     "prune",
+    "random_pruning",
     "resnet20",
     "save",
     "shrink",
+    "snip",
     "snows",
+    "sosp",
     "sparsegpt",
     "sparsity",
+    "synflow",
     "train",
     "wanda",
     "woodfisher",

@@ -5,6 +5,7 @@ lies between: activations, pools, Flatten, BatchNorm2d, depthwise convolutions. 
 that next layer, with the BatchNorm2d layers right behind it. Inside a residual these are the inner channels; the
 sum stays whole. Each layer sees the inputs that reach it through the layers before, already pruned.
 
+Cost: a forward pass, and for each layer the search of `ispasp` and two passes of all samples through the next one.
 Source: Wolfe, Kyrillidis 2021, i-SpaSP: Structured Neural Pruning via Sparse Signal Recovery, for networks of more
 than two layers, convolutions and residual blocks.
 """

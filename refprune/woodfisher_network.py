@@ -4,30 +4,28 @@ The rows of G are the gradients of single samples with respect to the weights of
 biases and BatchNorm2d stay as they are. In stages the sparsity rises by the cubic schedule of Zhu and Gupta: gradients
 are taken anew at the network of each stage, and what is pruned once stays pruned.
 
+Cost: for each stage the gradients of N samples, or of N batches, and 2 N^2 d operations.
 Source: Singh and Alistarh 2020, WoodFisher, section 5; Zhu and Gupta 2017, To prune, or not to prune, (1).
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import prod
 from numbers import Real
 
 import numpy as np
 
-from refprune.arrays import Array, astype, concat, dtype_name, full, integer, namespace, real, to_numpy
-from refprune.counts import exact_share
+from refprune.arrays import Array, astype, concat, full, integer, namespace, to_numpy
 from refprune.methods.many_weights import many_weights
 from refprune.methods.woodfisher import options, woodfisher
 from refprune.network import Network, accuracy
 from refprune.network.derivatives import prepared
-from refprune.network.training import checked_masks
 from refprune.patterns import NM, Unstructured
 from refprune.progress import bar
 from refprune.prune import PrunedNetwork
 from refprune.pruning.report import Report, Row, words
+from refprune.pruning.stages import copies, settled, stages
 
 NUMBERS = 2**22  # of the gradients by all parameters that are held at once: 32 MiB in float64
 
@@ -149,58 +147,26 @@ def woodfisher_network(
         raise TypeError(f"need between to be a callable; got {type(between).__name__}")
     weights = {name: params[name] for name in network.prunable}
     _, pattern, _ = many_weights(weights, pattern, None)
-    stages = _stages(pattern, integer("steps", steps, least=1), start_sparsity, weights)
+    total, shared = sum(prod(w.shape) for w in weights.values()), getattr(pattern, "scope", "") == "network"
+    plan = stages(pattern, integer("steps", steps, least=1), start_sparsity, total, shared)
     before = accuracy(network, params, x, y) if loss == "cross_entropy" else None
-    found = _copies(params)
+    found = copies(params)
     masks = {name: full(w.shape, True, w, dtype="bool") for name, w in weights.items()}
-    with bar("WoodFisher", len(stages), progress) as moved:
-        for t, stage in enumerate(stages, 1):
+    with bar("WoodFisher", len(plan), progress) as moved:
+        for t, stage in enumerate(plan, 1):
             now = {name: found[name] for name in weights}
             G = _gradients(network, found, x, y, loss, batch)
             answer = woodfisher(now, G, stage, damp, mask=masks if t > 1 else None, **settings)
             found, masks = found | answer.weight, answer.mask
-            moved(t, f"stage {t}/{len(stages)}")
-            if between is not None and t < len(stages):
-                found = _checked(network, between(dict(found), _copies(masks), t), masks, found)
+            moved(t, f"stage {t}/{len(plan)}")
+            if between is not None and t < len(plan):
+                found = settled(network, between(dict(found), copies(masks), t), masks, found)
     losses = _losses(now, answer.weight, G, damp)
     seconds = time.perf_counter() - begin
-    total = sum(prod(w.shape) for w in weights.values())
     rows = tuple(_row(name, masks[name], pattern, losses[name], seconds / total) for name in weights)
     accuracies = None if before is None else (before, accuracy(network, found, x, y))
-    report = Report(rows, "dense" if len(stages) == 1 else "pruned", seconds, accuracies)
+    report = Report(rows, "dense" if len(plan) == 1 else "pruned", seconds, accuracies)
     return PrunedNetwork(found, masks, report)
-
-
-def cubic_schedule(first: Real, last: Real, steps: int) -> tuple:
-    """The sparsities of `steps` stages as Fractions: ``s_1 + (s_0 - s_1) (1 - t / T)^3`` for t = 1, ..., T.
-
-    Examples
-    --------
-    >>> from refprune.woodfisher_network import cubic_schedule
-    >>> [float(s) for s in cubic_schedule(0, 0.8, 4)]
-    [0.4625, 0.7, 0.7875, 0.8]
-    """
-    first, last = exact_share("start_sparsity", first), exact_share("sparsity", last)
-    if first > last:
-        raise ValueError(f"need start_sparsity <= {float(last):g}, the pattern's; got {float(first):g}")
-    return tuple(last + (first - last) * (1 - Fraction(t, steps)) ** 3 for t in range(1, steps + 1))
-
-
-def _stages(pattern, steps, first, weights):
-    """The pattern of every stage; the last one is the pattern itself."""
-    if isinstance(pattern, NM):
-        shares = cubic_schedule(first, Fraction(pattern.m - pattern.n, pattern.m), steps)
-        kept = [pattern.m - round(share * pattern.m) for share in shares]
-        return [replace(pattern, n=n) for n in kept]
-    if pattern.keep is None:
-        last = pattern.sparsity
-    else:
-        total = sum(prod(w.shape) for w in weights.values())
-        if steps > 1 and pattern.scope != "network":
-            raise ValueError(f"need sparsity, not keep, in stages with scope {pattern.scope!r}")
-        last = Fraction(total - pattern.keep, total) if pattern.scope == "network" else 1
-    shares = cubic_schedule(first, last, steps)
-    return [*(replace(pattern, keep=None, sparsity=share) for share in shares[:-1]), pattern]
 
 
 def _gradients(network, params, x, y, loss, batch):
@@ -229,31 +195,6 @@ def _places(network):
             first = found.pop().start
         found.append(slice(first, last))
     return found
-
-
-def _checked(network, params, masks, like):
-    """What `between` returned: new arrays in the dtypes of `like`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        No parameters of the network; a pruned weight that is not 0.
-    """
-    network.check(params)
-    for name, mask in checked_masks(network, masks).items():
-        xp = namespace(mask, params[name])
-        if bool(xp.any(xp.where(mask, 0, params[name]) != 0)):
-            raise ValueError(f"need pruned weights of {name} to be 0 after between; got another value")
-    with np.errstate(over="ignore"):
-        new = {name: astype(params[name], value.dtype) for name, value in like.items()}
-    for name, value in new.items():
-        real(f"params[{name!r}] after between in {dtype_name(value.dtype)}", value)
-    return new
-
-
-def _copies(arrays):
-    """A dict of new arrays."""
-    return {name: astype(array, array.dtype) for name, array in arrays.items()}
 
 
 def _losses(before, after, gradients, damp):

@@ -23,6 +23,8 @@ from tests.stand_in import xp as stand_in
 METHODS = (
     "alps",
     "cosamp",
+    "force",
+    "grasp",
     "htp",
     "iht",
     "iobs",
@@ -32,7 +34,9 @@ METHODS = (
     "obd",
     "obs",
     "optimal_weights",
+    "snip",
     "sparsegpt",
+    "synflow",
     "wanda",
     "woodfisher",
 )
@@ -64,9 +68,13 @@ def test_this_file_knows_every_public_name():
         "datasets",
         "PrunedNetwork",
         "ispasp_network",
+        "iterative_magnitude",
+        "prospr",
         "prune",
+        "random_pruning",
         "shrink",
         "snows",
+        "sosp",
         "woodfisher_network",
     }  # their tests have backends
     assert set(rp.__all__) - classes - elsewhere <= {*METHODS, *PROBLEMS}
@@ -301,6 +309,36 @@ def test_woodfisher(backend, samples, options):
     assert_allclose(mine.objective, theirs.objective, rtol=1e3 * backend.eps * condition(F))
 
 
+@pytest.mark.parametrize("name", ["snip", "grasp", "force", "synflow"])
+def test_scores_of_the_weights_of_a_network(backend, name):
+    """On array-api-strict too."""
+    draw = np.random.default_rng(110)
+    network = rp.Network(
+        [rp.Conv2d(1, 2, 2), rp.BatchNorm2d(2), rp.Tanh(), rp.Residual([rp.Conv2d(2, 2, 1), rp.SiLU()]),
+         rp.MaxPool2d(2), rp.Flatten(), rp.Dense(2, 3)]
+    )  # fmt: skip
+    params = {key: draw.normal(size=shape) for key, shape in network.shapes.items()}
+    params |= {key: draw.uniform(0.5, 2, size=shape) for key, shape in network.constants.items()}
+    params = {key: value.astype("float32").astype(float) for key, value in params.items()}
+    x, y = draw.integers(-4, 5, size=(5, 1, 3, 3)) + 0.5, draw.integers(0, 3, size=5)
+    options = {"steps": 3} if name in ("force", "synflow") else {}
+    expected = getattr(rp, name)(network, params, (x, y), rp.Unstructured(keep=7), **options)
+    there = {key: backend.asarray(value) for key, value in params.items()}
+    batch = backend.asarray(x), backend.asarray(y)
+    answer = getattr(rp, name)(network, there, batch, rp.Unstructured(keep=7), **options)
+    assert answer.trace == expected.trace
+    most = max(abs(score).max() for score in expected.scores.values())
+    for key in network.prunable:
+        one = replace(answer, weight=answer.weight[key], mask=answer.mask[key])
+        right = replace(expected, weight=expected.weight[key], mask=expected.mask[key])
+        same(backend, one, params[key], right)
+        # five layers up and down twice, with sums of at most 20 terms
+        error = abs(backend.numpy(answer.scores[key]) - expected.scores[key]).max()
+        assert error <= 1e3 * backend.eps * most
+        wide = name == "synflow" and backend.name != "strict-no-float64"
+        assert dtype_name(answer.scores[key].dtype) == ("float64" if wide else backend.dtype)
+
+
 @pytest.mark.parametrize("search", ["iht", "swap"])
 def test_searches_of_woodfisher(backend, search):
     """On array-api-strict too; all layers together, and N:M."""
@@ -440,6 +478,18 @@ def test_definitions_of_networks(cupy_like):
             definitions.snip(layers, params, x, y, "cross_entropy", 7),
         ),
         (
+            definitions.grasp(layers, there, *batch, "cross_entropy", 7),
+            definitions.grasp(layers, params, x, y, "cross_entropy", 7),
+        ),
+        (
+            definitions.force(layers, there, *batch, "cross_entropy", 7, 3, revive=False),
+            definitions.force(layers, params, x, y, "cross_entropy", 7, 3, revive=False),
+        ),
+        (
+            definitions.synflow(layers, there, (1, 3, 3), 7, steps=3),
+            definitions.synflow(layers, params, (1, 3, 3), 7, steps=3),
+        ),
+        (
             definitions.prospr(layers, there, [batch] * 3, "cross_entropy", 7, 0.25, 0.5),
             definitions.prospr(layers, params, [(x, y)] * 3, "cross_entropy", 7, 0.25, 0.5),
         ),
@@ -448,6 +498,32 @@ def test_definitions_of_networks(cupy_like):
             assert_array_equal(cupy_like.numpy(mine[0][name]), value.astype(mine[0][name].dtype))
         for name, mask in theirs[1].items():
             assert_array_equal(cupy_like.numpy(mine[1][name]), mask)
+
+
+def test_definitions_of_units_stages_and_chance(cupy_like):
+    rng = np.random.default_rng(6)
+    network, of = rp.mlp([3, 4, 2], activation="tanh"), np.repeat([0, 1, 2, 3, -1], [3, 3, 3, 3, 14])
+    params, x, y = network.init(rng), rng.normal(size=(6, 3)), rng.integers(0, 2, size=6)
+    there = {name: cupy_like.asarray(value) for name, value in params.items()}
+    given = cupy_like.asarray(x), cupy_like.asarray(y), "cross_entropy", cupy_like.asarray(of), 2
+    mine = definitions.sosp(network.to_dicts(), there, *given)
+    theirs = definitions.sosp(network.to_dicts(), params, x, y, "cross_entropy", of, 2)
+    assert mine[1] == theirs[1]
+    for name, value in theirs[0].items():
+        assert_array_equal(cupy_like.numpy(mine[0][name]), value.astype(mine[0][name].dtype))
+    w, back = W.reshape(-1), W[::-1].reshape(-1)
+    for options in ({}, {"rewind": back}):
+        there = {key: cupy_like.asarray(value) for key, value in options.items()}
+        one = definitions.iterative_magnitude(
+            cupy_like.asarray(w), [5, 9], lambda w, m, stage: 2 * w, **there
+        )
+        two = definitions.iterative_magnitude(w, [5, 9], lambda w, m, stage: 2 * w, **options)
+        for m, t in zip(one, two, strict=True):
+            assert_array_equal(cupy_like.numpy(m), t.astype(m.dtype))
+    one = definitions.random_pruning(cupy_like.asarray(W), 7, np.random.default_rng(3))
+    two = definitions.random_pruning(W, 7, np.random.default_rng(3))
+    for m, t in zip(one, two, strict=True):
+        assert_array_equal(cupy_like.numpy(m), t.astype(m.dtype))
 
 
 def test_mixtures_are_refused():

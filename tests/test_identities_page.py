@@ -74,6 +74,13 @@ def test_no_words_overlap_or_leave_their_place(script):
             assert text.words == arrow.number or apart(text.box, line), (text.words, arrow.x)
 
 
+def test_no_arrow_runs_through_a_box(script):
+    for arrow in script.ARROWS:
+        line = (arrow.x, arrow.top, arrow.x, arrow.bottom)
+        for box in script.BOXES:
+            assert apart((box.x, box.y, box.x + box.width, box.y + box.height), line), (box.name, arrow.x)
+
+
 def contrast(one, other):
     """The ratio of luminances of WCAG 2."""
 

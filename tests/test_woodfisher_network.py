@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import refprune as rp
 from refprune.arrays import dtype_name
-from refprune.woodfisher_network import cubic_schedule
+from refprune.pruning.stages import cubic_schedule
 from tests.methods.fishers import EPS, fisher
 
 

@@ -25,11 +25,14 @@ from refprune.definitions.conjugate_gradient import conjugate_gradient
 from refprune.definitions.cosamp import cosamp, cosamp_step
 from refprune.definitions.exact_obs import exact_obs, exact_obs_blocks, exact_obs_nm
 from refprune.definitions.fisher_inverse import fisher_inverse
+from refprune.definitions.force import force, force_scores
 from refprune.definitions.gram_conv import gram_conv
+from refprune.definitions.grasp import grasp, grasp_scores
 from refprune.definitions.htp import htp
 from refprune.definitions.iht import iht, iht_step
 from refprune.definitions.iobs import iobs, iobs_step
 from refprune.definitions.ispasp import ispasp
+from refprune.definitions.iterative_magnitude import iterative_magnitude, zhu_gupta
 from refprune.definitions.masks import nm_mask, topk_mask
 from refprune.definitions.newton_cg import newton_cg, newton_step
 from refprune.definitions.obs import obs, obs_nm
@@ -38,9 +41,12 @@ from refprune.definitions.obs_groups import obs_groups
 from refprune.definitions.one_shot import magnitude, obd, wanda
 from refprune.definitions.optimal_weights import optimal_weights
 from refprune.definitions.prospr import prospr, prospr_scores
+from refprune.definitions.random_pruning import random_pruning
 from refprune.definitions.snip import snip, snip_scores
 from refprune.definitions.snows import snows
+from refprune.definitions.sosp import sosp, sosp_scores
 from refprune.definitions.sparsegpt import sparsegpt, sparsegpt_nm, sparsegpt_weights
+from refprune.definitions.synflow import synflow, synflow_scores
 from refprune.definitions.woodfisher import (
     woodfisher,
     woodfisher_model,
@@ -62,13 +68,18 @@ __all__ = [
     "exact_obs_nm",
     "finite_differences",
     "fisher_inverse",
+    "force",
+    "force_scores",
     "gram_conv",
+    "grasp",
+    "grasp_scores",
     "htp",
     "iht",
     "iht_step",
     "iobs",
     "iobs_step",
     "ispasp",
+    "iterative_magnitude",
     "losses",
     "magnitude",
     "newton_cg",
@@ -84,17 +95,23 @@ __all__ = [
     "prospr",
     "prospr_scores",
     "r_operator",
+    "random_pruning",
     "row_counts",
     "snip",
     "snip_scores",
     "snows",
+    "sosp",
+    "sosp_scores",
     "sparsegpt",
     "sparsegpt_nm",
     "sparsegpt_weights",
+    "synflow",
+    "synflow_scores",
     "topk_mask",
     "wanda",
     "woodfisher",
     "woodfisher_model",
     "woodfisher_scores",
     "woodfisher_weights",
+    "zhu_gupta",
 ]

@@ -2,6 +2,8 @@
 
 from refprune.methods.alps import alps
 from refprune.methods.cosamp import cosamp
+from refprune.methods.force import force
+from refprune.methods.grasp import grasp
 from refprune.methods.htp import htp
 from refprune.methods.iht import iht
 from refprune.methods.iobs import iobs
@@ -12,7 +14,9 @@ from refprune.methods.newton_cg import newton_cg
 from refprune.methods.obd import obd
 from refprune.methods.obs import obs
 from refprune.methods.optimal_weights import optimal_weights
+from refprune.methods.snip import snip
 from refprune.methods.sparsegpt import sparsegpt
+from refprune.methods.synflow import synflow
 from refprune.methods.wanda import wanda
 from refprune.methods.woodfisher import woodfisher
 
@@ -20,6 +24,8 @@ __all__ = [
     "MiniBatches",
     "alps",
     "cosamp",
+    "force",
+    "grasp",
     "htp",
     "iht",
     "iobs",
@@ -29,7 +35,9 @@ __all__ = [
     "obd",
     "obs",
     "optimal_weights",
+    "snip",
     "sparsegpt",
+    "synflow",
     "wanda",
     "woodfisher",
 ]

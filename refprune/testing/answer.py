@@ -25,6 +25,7 @@ class Answer:
     objective: float | None = None
     order: np.ndarray | None = None
     saliencies: np.ndarray | None = None
+    scores: dict | None = None  # arrays by name, where those are asked for; `weight` has them in one vector
     products: int | None = None  # how often the call asked for a product, where somebody counted
 
 
@@ -32,8 +33,10 @@ def read(raw, returns) -> Answer:
     """Read `raw` by the contract's `returns`, e.g. ``("weight", "mask")``.
 
     A single array is the first part, a tuple or list its parts in order, a mapping or an object like
-    `rp.Pruned` its parts by name.
+    `rp.Pruned` its parts by name. Scores are a mapping from the names of weights to arrays.
     """
+    if returns == ("scores",):
+        return _scores(raw)
     if isinstance(raw, Mapping):
         parts = dict(raw)
         if returns == ("mask",) and "weight" in parts:
@@ -62,6 +65,16 @@ def read(raw, returns) -> Answer:
     if returns[0] not in FIELDS:  # a contract that returns one array under a name of its own
         parts["weight"] = parts.pop(returns[0])
     return _checked(parts)
+
+
+def _scores(raw):
+    """Arrays by name; in `weight` they are one vector, the names in the order of text."""
+    inner = raw.get("scores") if isinstance(raw, Mapping) else getattr(raw, "scores", None)
+    raw = inner if isinstance(inner, Mapping) else raw
+    if not isinstance(raw, Mapping):
+        raise Unreadable(f"need scores as a mapping from the names of weights to arrays; got {_show(raw)}")
+    scores = {str(name): _array(f"the scores of {name}", raw[name]) for name in sorted(raw, key=str)}
+    return Answer(np.concatenate([np.zeros(0), *(part.ravel() for part in scores.values())]), scores=scores)
 
 
 def _is_numbers(raw):

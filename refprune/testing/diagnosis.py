@@ -19,8 +19,8 @@ def fitting(contract, problem, view, answer) -> list:
     """The known mistakes whose answer to `problem` equals `answer`; none where the reference's does too."""
     if near_reference(contract, problem, view, answer):
         return []
-    wide = {name: _wide(value) for name, value in problem.items()}
-    return [mistake for mistake in contract.mistakes if _fits(contract, mistake, wide, view, answer)]
+    problem = wide(dict(problem))
+    return [mistake for mistake in contract.mistakes if _fits(contract, mistake, problem, view, answer)]
 
 
 def telling(view, answer, checks) -> bool:
@@ -40,7 +40,7 @@ def telling(view, answer, checks) -> bool:
 
 def near_reference(contract, problem, view, answer) -> bool:
     """True when the answer is within 100 bounds of the reference's: nothing can be told from it."""
-    right = _called(contract, contract.reference, {name: _wide(value) for name, value in problem.items()})
+    right = _called(contract, contract.reference, {name: wide(value) for name, value in problem.items()})
     return right is not None and same(view, right, answer, APART)
 
 
@@ -60,22 +60,22 @@ def _called(contract, function, problem):
         return None
 
 
-def _wide(value):
+def wide(value):
     """Halves and singles in float64, so that only the judged arithmetic rounds."""
     if isinstance(value, dict):
-        return {name: _wide(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_wide(item) for item in value]
+        return {name: wide(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(wide(item) for item in value)
     if isinstance(value, np.ndarray):
         return np.array(value, dtype=float if value.dtype.kind == "f" else value.dtype)
-    return Operator(_wide(value.matrix)) if isinstance(value, Operator) else value
+    return Operator(wide(value.matrix)) if isinstance(value, Operator) else value
 
 
 def _copy(value):
     if isinstance(value, dict):
         return {name: _copy(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copy(item) for item in value)
     if isinstance(value, Operator):
         return Operator(value.matrix.copy())
     return value.copy() if isinstance(value, np.ndarray) else value
@@ -149,11 +149,13 @@ def _tied(view):
 
 
 def _passes(contract, mistake, problem, view):
-    found = _called(contract, mistake.fresh(), {name: _wide(value) for name, value in problem.items()})
+    found = _called(contract, mistake.fresh(), {name: wide(value) for name, value in problem.items()})
     if found is None:
         return False
     if found.weight is not None and found.weight.dtype.kind == "f":  # indices stay what they are
         found.weight = found.weight.astype(view.dtype)
+    if found.scores is not None:
+        found.scores = {name: scores.astype(view.dtype) for name, scores in found.scores.items()}
     return all(check.outcome != "fail" for check in contract.climb(view, found))
 
 

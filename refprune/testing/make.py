@@ -12,7 +12,7 @@ import numpy as np
 from .bounds import condition_limit
 
 ERRORS = ("NaN", "Inf", "Empty", "WrongShape", "WrongCount", "NMRemainder", "NonSymmetric", "KernelTooLarge",
-          "GroupsRemainder", "BadLabel", "UnknownLayer")  # fmt: skip
+          "GroupsRemainder", "BadLabel", "UnknownLayer", "BadStep")  # fmt: skip
 FREE = (
     "Singular",
     "NegativeCurvature",

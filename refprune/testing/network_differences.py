@@ -27,7 +27,7 @@ def witness(quantity, layers, params, x, y, loss, v=None):
     along = Along(layers, params, x, y, loss)
     u = np.random.default_rng(0).normal(size=along.size)
     if quantity == "per_sample_gradients":
-        return u, *_once(along, along.losses, u)
+        return u, *once(along, along.losses, u)
     if quantity == "gauss_newton":
         return u, *_gauss_newton(along, u)
     return u, *_twice(along, u, u if v is None else v)
@@ -68,7 +68,7 @@ class Along:
         return ROUNDING * np.finfo(float).eps * size
 
 
-def _once(along, function, u):
+def once(along, function, u):
     """(`D_u function`, its uncertainty)."""
     scale = np.abs(u).max()
     if scale == 0:
@@ -97,7 +97,7 @@ def _twice(along, u, v):
 
 def _gauss_newton(along, u):
     """(`u^T G u`, its uncertainty), from the outputs' slope along u and the loss's curvature in the outputs."""
-    slope, error = _once(along, along.outputs, u)
+    slope, error = once(along, along.outputs, u)
     S = curvature(along.f, along.y, along.loss)
     bent = (S @ slope[..., None])[..., 0]
     return (slope * bent).sum() / len(along.f), 3 * (np.abs(bent) * error).sum() / len(along.f) + (

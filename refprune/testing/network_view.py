@@ -140,8 +140,8 @@ def _unpacked(packed):
 @lru_cache(maxsize=512)
 def _solved(quantity, share, packed):
     call, define = _unpacked(packed), getattr(derivatives, quantity)
-    family, size = (define(*call),), _sizes(quantity, *call)
-    exact, near = kinks.close(kinks.watched(*call[:3])[1], share, _scales(*call[:3]))
+    family, size = (define(*call),), sizes(quantity, *call)
+    exact, near = kinks.close(kinks.watched(*call[:3])[1], share, scales(*call[:3]))
     if exact:
         others = tuple(define(*call, rules(s)) for s in (0.5, 1))
         if any((np.abs(other - family[0]) > share * size).any() for other in others):
@@ -151,7 +151,7 @@ def _solved(quantity, share, packed):
     return Solved(family, size, near > 1 or near > exact)
 
 
-def _scales(layers, params, x):
+def scales(layers, params, x):
     """How large the terms are whose sums come into each layer with kinks."""
     terms = {
         name: -np.abs(a) if "mean" in name else np.abs(a) for name, a in params.items()
@@ -159,7 +159,7 @@ def _scales(layers, params, x):
     return [found.size for found in kinks.watched(layers, terms, np.abs(x))[1]]
 
 
-def _sizes(quantity, layers, params, x, y, loss, v=None):
+def sizes(quantity, layers, params, x, y, loss, v=None):
     """What one rounding at each step makes of every entry (see `network_bounds`)."""
     d, samples = sum(array.size for name, array in params.items() if "running" not in name), len(x)
     every, none = np.eye(d), np.zeros((0, d))

@@ -20,7 +20,8 @@ CLAIMS = {
         "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
         "alps", "iht", "htp", "cosamp", "iht-step", "cosamp-step", "iobs-step", "iobs", "ispasp", "cg",
         "fisher-inverse", "woodfisher",
-        "hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg",
+        "hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg", "snip", "prospr",
+        "grasp", "synflow-scores",
     )
 }  # fmt: skip
 
@@ -219,3 +220,27 @@ def newton_cg(layers, params, x, layer, mask, horizon):
     answer = rp.snows(network, params, {name: mask}, x, horizon, **settings)
     (row,) = (row for row in answer.report.layers if row.layer == str(layer))
     return {"weight": answer.params[name], "objective": row.after}
+
+
+def snip(layers, params, x, y, loss):
+    """The scores of `rp.snip`, whatever it prunes."""
+    network = rp.Network.from_dicts(layers)
+    return rp.snip(network, params, (x, y), rp.Unstructured(sparsity=0.5), loss=loss).scores
+
+
+def prospr(layers, params, batches, lr, momentum):
+    """The scores of `rp.prospr`, whatever it prunes."""
+    network = rp.Network.from_dicts(layers)
+    return rp.prospr(network, params, batches, rp.Unstructured(sparsity=0.5), lr, momentum).scores
+
+
+def grasp(layers, params, x, y, loss):
+    """The scores of `rp.grasp`, whatever it prunes."""
+    network = rp.Network.from_dicts(layers)
+    return rp.grasp(network, params, (x, y), rp.Unstructured(sparsity=0.5), loss=loss).scores
+
+
+def synflow_scores(layers, params, input_shape):
+    """The scores of `rp.synflow` in one step, whatever it prunes."""
+    network = rp.Network.from_dicts(layers)
+    return rp.synflow(network, params, input_shape, rp.Unstructured(sparsity=0.5), steps=1).scores

@@ -35,6 +35,8 @@ SETTINGS = [
     {"momentum": 0.7},
     {"momentum": 0.7, "detach_first": True},
     {"momentum": 0.7, "first_order": True},
+    {"momentum": 0.7, "decay": 0.3},
+    {"momentum": 0.7, "decay": 0.3, "detach_first": True},
 ]
 LR = 0.1
 
@@ -60,8 +62,21 @@ def vector(arrays):
     return np.concatenate([arrays[key].ravel() for key in trainable(arrays)])
 
 
-def by_autograd(name, M=2, seed=0, momentum=0.0, detach_first=False, first_order=False, mistake=None):
-    """The scores as a vector: the derivative of the loss after M steps, through every step."""
+def by_autograd(
+    name,
+    M=2,
+    seed=0,
+    momentum=0.0,
+    detach_first=False,
+    first_order=False,
+    decay=0.0,
+    units=False,
+    mistake=None,
+):
+    """The scores as a vector: the derivative of the loss after M steps, through every step.
+
+    With `units` a switch for each output, and not the sum over those of its weights.
+    """
     layers, params, batches, loss = setting(name, M, seed)
     weights = [key for key in trainable(params) if key.endswith("weight") and params[key].ndim > 1]
     w, detached = vector(params), lambda a: np.array(getattr(a, "_value", a))
@@ -73,20 +88,29 @@ def by_autograd(name, M=2, seed=0, momentum=0.0, detach_first=False, first_order
             AUTOGRAD.losses(AUTOGRAD.forward(layers, unflattened(params, u), x), y, loss)
         )
 
+    place, switches = [], 0  # of every parameter the switch of its row, and 0 without one
+    for key in trainable(params):
+        row = np.arange(params[key].size) // params[key][0].size
+        place.append(1 + switches + row if key in weights else 0 * row)
+        switches += len(params[key]) * (key in weights)
+    place = np.concatenate(place)
+
     def after(c):
-        theta, b = c * w, 0.0
+        theta, b = (anp.concatenate([np.ones(1), c])[place] if units else c) * w, 0.0
         inner, outer = batches[:-1], batches[-1]
         if mistake == "the first batch is the last":
             inner, outer = batches[1:], batches[0]
         for t, batch in enumerate(inner):
             g = autograd.grad(at(batch))(c * theta if mistake == "switches in every step" else theta)
             g = g * is_weight if mistake == "biases are not trained" else g
-            g = detached(g) if first_order else g
+            g = detached(g) + decay * detached(theta) if first_order else g + decay * theta
             b = momentum * b + (1 - momentum if mistake == "damped momentum" else 1) * g
             b = detached(b) if detach_first and t == 0 and momentum else b
             theta = theta - LR * b
         return at(outer)(theta)
 
+    if units:
+        return np.abs(autograd.grad(after)(np.ones(switches)))
     found = autograd.grad(after)(np.ones(len(w)))
     found = found / w if mistake == "the factor w is missing" else found
     return (found if mistake == "signed" else np.abs(found))[is_weight]
@@ -94,7 +118,8 @@ def by_autograd(name, M=2, seed=0, momentum=0.0, detach_first=False, first_order
 
 def scores(name, M=2, seed=0, **options):
     layers, params, batches, loss = setting(name, M, seed)
-    return vector(definitions.prospr_scores(layers, params, batches, loss, LR, **options))
+    found = definitions.prospr_scores(layers, params, batches, loss, LR, **options)
+    return np.concatenate([found[key].ravel() for key in found])
 
 
 def close(found, right):
@@ -108,6 +133,12 @@ def close(found, right):
 def test_prospr_is_what_autograd_finds_through_the_steps(name, options):
     for M in (0, 1, 3):
         close(scores(name, M, seed=M, **options), by_autograd(name, M, seed=M, **options))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_units_have_one_switch(name):
+    for options in ({}, {"momentum": 0.7, "decay": 0.3}):
+        close(scores(name, 2, units=True, **options), by_autograd(name, 2, units=True, **options))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -158,13 +189,13 @@ def test_a_linear_network_in_closed_form_on_fractions(momentum):
     assert any(expected != abs(w[0] * (H @ (w[0] - planted))))  # three steps matter
 
 
-def backward(name, momentum=0.0, detach_first=False, first_order=False):
+def backward(name, momentum=0.0, detach_first=False, first_order=False, decay=0.0):
     """The same steps differentiated from the end: products with H alone, and no matrix."""
     layers, params, batches, loss = setting(name, 3)
     theta, b, points = vector(params), 0.0, []
     for x, y in batches[:-1]:
         points.append(unflattened(params, theta))
-        b = momentum * b + derivatives.gradient(layers, points[-1], x, y, loss)
+        b = momentum * b + derivatives.gradient(layers, points[-1], x, y, loss) + decay * theta
         theta = theta - LR * b
     v, a = (
         derivatives.gradient(layers, unflattened(params, theta), *batches[-1], loss),
@@ -173,7 +204,7 @@ def backward(name, momentum=0.0, detach_first=False, first_order=False):
     for t in reversed(range(3 if first_order else 0, 3)):
         a = momentum * a - LR * v
         if t > 0 or not (detach_first and momentum):
-            v = v + derivatives.hvp(layers, points[t], *batches[t], loss, a)
+            v = v + derivatives.hvp(layers, points[t], *batches[t], loss, a) + decay * a
     scores = unflattened(params, np.abs(vector(params) * v))
     return np.concatenate(
         [scores[key].ravel() for key in params if key.endswith("weight") and params[key].ndim > 1]

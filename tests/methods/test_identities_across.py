@@ -329,6 +329,92 @@ def test_7_nearly_one_small_step_on_the_same_batch_adds_the_score_of_grasp():
         assert np.abs(expected).max() > 1e-3
 
 
+def test_force_in_one_step_is_snip():
+    for seed in range(20):
+        layers, params, batches = trained(seed)
+        batch, count = (*batches[-1], "cross_entropy"), 1 + seed % 19
+        snip = definitions.snip(layers, params, *batch, count)
+        for revive in (True, False):
+            force = definitions.force(layers, params, *batch, count, 1, revive)
+            for found, expected in zip(force, snip, strict=True):
+                for key, array in expected.items():
+                    assert_array_equal(found[key], array)
+
+
+def test_force_nearly_in_two_steps_the_second_sees_another_gradient():
+    apart = 0
+    for seed in range(20):
+        layers, params, batches = trained(seed)
+        batch = (*batches[-1], "cross_entropy", 14)
+        snip, force = (
+            definitions.snip(layers, params, *batch)[1],
+            definitions.force(layers, params, *batch, 2)[1],
+        )
+        apart += any(np.any(snip[key] != force[key]) for key in snip)
+    assert apart > 5
+
+
+def test_the_scores_of_grasp_sum_to_g_H_theta():
+    """Over all parameters; only the weights have a score, the biases' share is added here."""
+    for seed in range(20):
+        layers, params, batches = trained(seed)
+        batch = (*batches[-1], "cross_entropy")
+        theta = np.concatenate([value.ravel() for value in params.values()])
+        g, H = derivatives.gradient(layers, params, *batch), derivatives.hessian(layers, params, *batch)
+        scores = definitions.grasp_scores(layers, params, *batch)
+        biases = np.r_[12:16, 24:26]
+        total = (theta * (H @ g))[biases].sum() - sum(score.sum() for score in scores.values())
+        # H has 26 rows; its entries are means of a few products of numbers of size 1
+        bound = 1e3 * EPS * np.linalg.norm(H, 2) * np.linalg.norm(g) * np.linalg.norm(theta)
+        assert abs(total - g @ derivatives.hvp(layers, params, *batch, theta)) <= bound
+
+
+def test_every_layer_of_a_chain_carries_the_same_synaptic_flow():
+    for seed in range(20):
+        layers, params, _ = trained(seed)
+        first, last = definitions.synflow_scores(layers, params, (3,)).values()
+        R = (abs(params["2.weight"]) @ abs(params["0.weight"])).sum()
+        assert_allclose([first.sum(), last.sum()], R, rtol=100 * EPS)
+        assert_allclose(first.sum(axis=1), last.sum(axis=0), rtol=100 * EPS)  # into and out of a unit
+
+
+def test_synaptic_flow_nearly_a_residual_branch_carries_its_own_share():
+    for seed in range(20):
+        rng = np.random.default_rng([30, 11, seed])
+        network = rp.Network([rp.Dense(3, 4), rp.Residual([rp.Dense(4, 4), rp.ReLU()]), rp.Dense(4, 2)])
+        params = {key: rng.normal(size=shape) for key, shape in network.shapes.items()}
+        first, branch, last = definitions.synflow_scores(network.to_dicts(), params, (3,)).values()
+        around = (abs(params["2.weight"]) @ abs(params["0.weight"])).sum()  # past the branch
+        assert_allclose([first.sum(), last.sum()], around + branch.sum(), rtol=100 * EPS)
+
+
+def both_sides(activation, seed, against):
+    """The scores of SOSP-H of a random perceptron's units, (2, units): as rows, and as columns."""
+    rng = np.random.default_rng([30, 12, seed])
+    network = rp.mlp([4, *rng.integers(2, 7, size=2).tolist(), 3], activation=activation)
+    params = {key: value + 0.2 * rng.normal(size=value.shape) for key, value in network.init(rng).items()}
+    x, y = rng.normal(size=(6, 4)), rng.integers(0, 3, size=6)
+    found = [
+        rp.sosp(network, params, x, y, rp.Groups(sparsity=0, axis=axis), against=against).scores
+        for axis in (0, 1)
+    ]
+    return np.array([np.concatenate(list(scores.values())) for scores in found])
+
+
+def test_with_relu_sosp_scores_a_unit_alike_from_both_sides():
+    for seed in range(20):
+        for against in ("groups", "all"):
+            rows, columns = both_sides("relu", seed, against)
+            # sums of some tens of products, with third factors of size 1: 1e3 eps of the largest
+            assert_allclose(rows, columns, rtol=0, atol=1e3 * EPS * rows.max())
+
+
+def test_sosp_nearly_with_tanh_the_sides_differ():
+    for seed in range(20):
+        rows, columns = both_sides("tanh", seed, "groups")
+        assert np.abs(rows - columns).max() > 1e-3 * rows.max()
+
+
 def test_where_the_hessian_is_the_identity_all_are_magnitude():
     for seed in range(20):
         rng = np.random.default_rng([30, 10, seed])

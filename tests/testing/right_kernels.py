@@ -12,8 +12,10 @@ from itertools import islice
 from math import prod
 
 from right_fishers import Fishers
+from right_flows import Flows
 from right_networks import Networks
 from right_recovery import Recovery
+from right_scores import Scores
 from right_steps import Steps
 from right_sweeps import Sweeps
 from right_tails import Tails
@@ -26,7 +28,7 @@ def count_of(sparsity, total):
 
 
 @dataclass(frozen=True)
-class Kernels(Networks, Sweeps, Steps, Units, Recovery, Fishers, Tails):
+class Kernels(Networks, Sweeps, Steps, Units, Recovery, Fishers, Tails, Scores, Flows):
     """One version; every public method is a contract with `_` for `-`.
 
     `last`: among equals the highest index, the highest label and the last row go first; batches are summed

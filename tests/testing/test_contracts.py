@@ -16,6 +16,7 @@ ISSUED = {
     "obs-groups", "exact-obs", "exact-obs-nm", "exact-obs-blocks", "optimal-weights", "sparsegpt", "sparsegpt-nm",
     "alps", "ispasp", "iht", "htp", "cosamp", "cg", "hvp", "hessian", "gauss-newton", "per-sample-gradients",
     "newton-cg", "iht-step", "cosamp-step", "iobs-step", "iobs", "fisher-inverse", "woodfisher",
+    "snip", "prospr", "grasp", "synflow-scores",
 }  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def test_the_contracts_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_refprune_passes_its_own_oracle(name, dtype):
     implementation = getattr(reference, name.replace("-", "_"))
-    examples = 50 if name in ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg") else 120
+    slow = ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg", "snip", "prospr", "grasp")
+    examples = 50 if name in slow else 120
     report = testing.run(
         implementation,
         name,

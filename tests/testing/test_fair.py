@@ -24,7 +24,7 @@ def require(version):
         pytest.importorskip("torch", reason='the torch version needs PyTorch: pip install "refprune[torch]"')
 
 
-NETWORKS = ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg")
+NETWORKS = ("hvp", "hessian", "gauss-newton", "per-sample-gradients", "newton-cg", "snip", "prospr", "grasp")
 
 
 def shown(report):

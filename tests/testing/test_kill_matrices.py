@@ -27,7 +27,7 @@ HEAVY = (
 FEW = (
     {name: 80 for name in NAMES if name.startswith(SLOW)}
     | dict.fromkeys(HEAVY, 60)
-    | {"htp": 100, "cosamp": 100}
+    | {"htp": 100, "cosamp": 100, "snip": 60, "prospr": 40, "grasp": 60, "synflow-scores": 60}
 )
 
 

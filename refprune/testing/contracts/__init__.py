@@ -11,6 +11,7 @@ from . import (
     fisher_inverse,
     gram,
     gram_conv,
+    grasp,
     iht_step,
     iobs,
     iobs_step,
@@ -21,9 +22,12 @@ from . import (
     obs,
     one_shot,
     optimal_weights,
+    prospr,
     recovery,
+    snip,
     sparsegpt,
     sparsegpt_nm,
+    synflow_scores,
     woodfisher,
 )
 
@@ -55,6 +59,10 @@ _ALL = (
     woodfisher.CONTRACT,
     *networks.CONTRACTS,
     newton_cg.CONTRACT,
+    snip.CONTRACT,
+    prospr.CONTRACT,
+    grasp.CONTRACT,
+    synflow_scores.CONTRACT,
 )
 
 contracts = {contract.name: contract for contract in _ALL}

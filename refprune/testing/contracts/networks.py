@@ -58,7 +58,7 @@ SPECIAL = {flag for found in PALETTE.values() for flag in found.flags}
 VECTORS = ("dense", "square", "wide", "skip", "conv")  # where a negative curvature is found fast
 
 
-def _suits(flag, name):
+def suits(flag, name):
     """Whether a flag makes sense on an architecture of the palette."""
     if flag in SPECIAL:
         return flag in PALETTE[name].flags
@@ -69,7 +69,7 @@ def _suits(flag, name):
     return name != "one output" or flag not in ("LargeLogits", "BadLabel")
 
 
-def _build(flag, name, rng, dtype, quantity):
+def build(flag, name, rng, dtype, quantity):
     if name == "one output":
         loss = "squared"
     else:
@@ -78,7 +78,7 @@ def _build(flag, name, rng, dtype, quantity):
     d = sum(array.size for key, array in found["params"].items() if "running" not in key)
     if quantity == "hvp":
         found["v"] = _direction(rng, found, d, flag).astype(dtype)
-    return _spoiled(rng, _laid_out(rng, found, flag), flag)
+    return spoiled(rng, laid_out(rng, found, flag), flag)
 
 
 def _direction(rng, found, d, flag):
@@ -92,7 +92,7 @@ def _direction(rng, found, d, flag):
     return rng.normal(size=d) + 0.1
 
 
-def _laid_out(rng, found, flag):
+def laid_out(rng, found, flag):
     if flag in make.LAYOUTS:
         params = {name: make.layout(rng, array, flag) for name, array in found["params"].items()}
         found = {**found, "params": params, "x": make.layout(rng, found["x"], flag)}
@@ -101,7 +101,7 @@ def _laid_out(rng, found, flag):
     return found
 
 
-def _spoiled(rng, found, flag):
+def spoiled(rng, found, flag):
     """Bad numbers, shapes that do not fit, no sample, a label too many, a layer that nobody knows."""
     params, x, y = found["params"], found["x"], found["y"]
     if flag in ("NaN", "Inf", "WrongShape"):
@@ -198,7 +198,7 @@ def _contract(quantity):
         view=partial(NetworkView, quantity=quantity),
         flags=(*FLAGS, *(() if certificates else VECTORS_ONLY), *(DIRECTIONS if product else ())),
         shapes=tuple(PALETTE),
-        build=partial(_build, quantity=quantity),
+        build=partial(build, quantity=quantity),
         axes={"x": ("sample",), "y": ("sample",)},
         transforms=(
             moves.samples_reordered,
@@ -210,7 +210,7 @@ def _contract(quantity):
             *((moves.direction, moves.other_direction) if product else ()),
         ),
         example=EXAMPLE.format(name=quantity, arguments=", ".join(arguments), v="v, " if product else ""),
-        suits=_suits,
+        suits=suits,
         sizes=lambda name: None,
         call_shapes=f"{SHAPES}{', `v` (d,)' if product else ''}; d counts the entries of the flat vector",
     )

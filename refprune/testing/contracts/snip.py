@@ -1,0 +1,98 @@
+"""`snip`: how fast the loss changes with a switch on every weight."""
+
+from functools import partial
+
+import numpy as np
+
+from refprune.definitions.derivatives import per_sample_gradients
+from refprune.definitions.snip import snip_scores, switched, unflattened
+
+from .. import checks, network_differences
+from .. import network_transforms as moves
+from ..architectures import PALETTE
+from ..contract import Contract
+from ..network_view import sizes
+from . import networks
+from . import score_view as view
+from .snip_mistakes import MISTAKES, snip
+
+FLAGS = tuple(flag for flag in networks.FLAGS if flag not in ("Kink", "NegativeCurvature"))
+PROMISE = (
+    "a mapping from the names of the weights of dense layers and convolutions to arrays of their shapes, in the dtype "
+    "of {}"
+)
+SIZED = (
+    "`c eps E` for every score, E what one rounding at each step makes of it, carried through the definition in "
+    "absolute values (first order); c is 4 + sqrt(n), n the longest sum (Higham, section 3.1; Higham and Mary 2019); "
+    "the eps of the samples' dtype on top, for storing"
+)
+EXAMPLE = """def snip(layers, params, x, y, loss):
+    import refprune as rp  # in place of your own
+    gradient = rp.Network.from_dicts(layers).gradient(params, x, y, loss)
+    weights = [name for name, a in params.items() if name.endswith("weight") and a.ndim > 1]
+    return {name: abs(params[name] * gradient[name]) for name in weights}"""
+
+
+def _size(call):
+    """|w| times what rounding makes of a gradient, and the product itself."""
+    size = unflattened(sizes("per_sample_gradients", *call.values()).mean(0), call["params"])
+    return {
+        key: abs(call["params"][key]) * size[key] + scores
+        for key, scores in snip_scores(*call.values()).items()
+    }
+
+
+def _witness(call):
+    """(u with the signs of `w g`, the slope of the loss with the switches moved along |u|, its uncertainty)."""
+    along = network_differences.Along(*call.values())
+    g = per_sample_gradients(*call.values()).mean(0)
+    u = np.random.default_rng(0).normal(size=g.shape)
+    w = np.concatenate([np.ravel(a) for key, a in call["params"].items() if "running" not in key])
+    scored = np.concatenate([np.full(a.size, key in switched(call["params"])) for key, a in call["params"].items()
+                             if "running" not in key])  # fmt: skip
+    try:
+        slope, unsure = network_differences.once(along, along.losses, u * w * scored)
+    except network_differences.Crossed:
+        return None
+    signed = unflattened(u * np.sign(w * g), call["params"])
+    return {key: signed[key] for key in switched(call["params"])}, slope.mean(), np.mean(unsure)
+
+
+METHOD = view.Method(
+    batches=lambda call: [(call["x"], call["y"], call["loss"])],
+    define=lambda call: snip_scores(*call.values()),
+    size=_size,
+    witness=_witness,
+)
+CONTRACT = Contract(
+    name="snip",
+    arguments=("layers", "params", "x", "y", "loss"),
+    returns=("scores",),
+    promises=(f"`|w dL/dw|` of every weight, L the mean loss: {PROMISE.format('x')}",),
+    readings=(
+        *networks.READINGS,
+        "the derivative is that of the mean loss in a switch c on the weight at c = 1, and its size: not that of each "
+        "sample, and not divided by the sum of all scores, as the paper's (6) is to rank them",
+        "biases and the parameters of a batch normalisation have no switch and no score; those of residual blocks have",
+    ),
+    tolerance=SIZED,
+    ties="on a kink of a ReLU, or a tie in a max pool, many slopes are right: other scores there are left undecided",
+    reference=snip,
+    checks=(
+        *checks.BEFORE, view.FORM, checks.FINITE, view.NONNEGATIVE, view.DIFFERENCES, view.EQUAL, *checks.AFTER,
+    ),
+    mistakes=MISTAKES,
+    view=partial(view.NetworkScoreView, method=METHOD),
+    flags=FLAGS,
+    shapes=tuple(PALETTE),
+    build=partial(networks.build, quantity="snip"),
+    axes={"x": ("sample",), "y": ("sample",)},
+    transforms=(
+        moves.samples_reordered, moves.samples_twice, moves.first_samples, moves.other_targets, moves.outputs_scaled,
+        moves.hidden_units,
+    ),
+    example=EXAMPLE,
+    suits=networks.suits,
+    sizes=lambda name: None,
+    call_shapes=networks.SHAPES,
+)  # fmt: skip
