@@ -31,20 +31,20 @@ class LayeredView(View):
         elif not np.isfinite(x).all():
             self.expect("error", "x holds NaN or Inf")
         else:
-            self._need_parameters()
+            self.need_parameters()
 
-    def _need_parameters(self):
+    def need_parameters(self):
+        """Set `shapes` and `outputs`; bad input unless `params` fit. Whether an answer is expected still."""
         try:
             self.shapes, self.outputs = parameter_shapes(self.problem["layers"], self.problem["x"].shape[1:])
         except ValueError as error:
             self.expect("error", str(error))
-            return
+            return False
         params = self.problem["params"]
         if not isinstance(params, dict) or set(params) != set(self.shapes):
             self.expect("error", f"params are not {', '.join(self.shapes)}")
-            return
-        for name, shape in self.shapes.items():
-            self.need(f"params[{name!r}]", params[name], shape)
+            return False
+        return all(self.need(f"params[{name!r}]", params[name], shape) for name, shape in self.shapes.items())
 
     def need(self, name, array, shape):
         """Bad input unless `array` is real, finite and of that shape; whether an answer is expected still."""

@@ -78,7 +78,7 @@ def build(flag, name, rng, dtype, quantity):
     d = sum(array.size for key, array in found["params"].items() if "running" not in key)
     if quantity == "hvp":
         found["v"] = _direction(rng, found, d, flag).astype(dtype)
-    return spoiled(rng, laid_out(rng, found, flag), flag)
+    return spoil(rng, laid_out(rng, found, flag), flag)
 
 
 def _direction(rng, found, d, flag):
@@ -101,7 +101,7 @@ def laid_out(rng, found, flag):
     return found
 
 
-def spoiled(rng, found, flag):
+def spoil(rng, found, flag):
     """Bad numbers, shapes that do not fit, no sample, a label too many, a layer that nobody knows."""
     params, x, y = found["params"], found["x"], found["y"]
     if flag in ("NaN", "Inf", "WrongShape"):

@@ -103,7 +103,7 @@ def _spoiled(rng, call, flag):
         return {**call, "batches": []}
     batches, at = list(call["batches"]), int(rng.integers(len(call["batches"])))
     found = {"layers": call["layers"], "params": call["params"], "x": batches[at][0], "y": batches[at][1]}
-    found = networks.spoiled(rng, found, flag)
+    found = networks.spoil(rng, found, flag)
     batches[at] = found["x"], found["y"]
     return {**call, "layers": found["layers"], "params": found["params"], "batches": batches}
 

@@ -42,7 +42,7 @@ class FlowView(score_view.NetworkScoreView):
         else:
             ones = np.ones((1, *shape))
             self.problem = {**problem, "x": ones}
-            if self._need_parameters():
+            if self.need_parameters():
                 self.calls = [(problem["layers"], params, ones)]
                 self.name_weights(params)
         self.problem = problem
