@@ -2,8 +2,6 @@
 
 import tracemalloc
 
-import autograd
-import autograd.numpy as anp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -11,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import refprune as rp
 from refprune import definitions
 from refprune.arrays import dtype_name
-from refprune.definitions import finite_differences
+from refprune.definitions import finite_differences, unrolled
 from refprune.pruning.units import links
 from tests.training_steps import LR, NETWORKS, loss_after, prunable, setting, vector
 
@@ -42,26 +40,10 @@ def test_scores_are_the_slopes_of_the_loss_after_the_steps(name, momentum):
         close(scores(name, M, M, momentum=momentum), right, 1e-6)
 
 
-def through_autograd(
-    name, M=2, seed=0, momentum=0.0, first_order=False, detach_first=False, weight_decay=0.0
-):
+def through_autograd(name, M=2, seed=0, weight_decay=0.0, **options):
     """Autograd through the unrolled steps, with autograd's own gradients inside; of refprune the forward pass alone."""
     network, params, batches, loss = setting(name, M, seed)
-    theta_0, still = network.flatten(params), lambda a: np.array(getattr(a, "_value", a))
-
-    def at(batch):
-        return lambda u: network.loss(network.unflatten(u, params), *batch, loss)
-
-    def after(c):
-        theta, b = c * theta_0, 0.0
-        for t, batch in enumerate(batches[:-1]):
-            b = momentum * b + autograd.grad(at(batch))(theta) + weight_decay * theta
-            constant = first_order or (detach_first and momentum and t == 0)
-            b = still(b) if constant else b
-            theta = theta - LR * b
-        return at(batches[-1])(theta)
-
-    return np.abs(autograd.grad(after)(anp.ones(len(theta_0))))[prunable(network)]
+    return vector(unrolled.prospr_scores(network, params, batches, loss, LR, decay=weight_decay, **options))
 
 
 SETTINGS = [

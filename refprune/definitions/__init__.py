@@ -7,7 +7,7 @@ must be valid: definitions do not check them, methods do.
 
 Derivatives have several definitions, each a module with the same function names: `derivatives` (value, first and
 second derivatives carried forward through any network), `one_hidden_layer` (by hand), `r_operator`,
-`finite_differences`, `by_autograd`; `losses` are those of one sample.
+`finite_differences`, `by_autograd`; `losses` are those of one sample. `unrolled` differentiates a training written out.
 """
 
 from refprune.definitions import (
@@ -17,6 +17,7 @@ from refprune.definitions import (
     losses,
     one_hidden_layer,
     r_operator,
+    unrolled,
 )
 from refprune.definitions.allocation import row_counts
 from refprune.definitions.alps import alps, alps_nm
@@ -108,6 +109,7 @@ __all__ = [
     "synflow",
     "synflow_scores",
     "topk_mask",
+    "unrolled",
     "wanda",
     "woodfisher",
     "woodfisher_model",

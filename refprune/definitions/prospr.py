@@ -12,7 +12,7 @@ line, forward: with `J = d theta / dc` and `B = db / dc` (d, d), `J_0 = diag(w)`
 
 Without steps (M = 0), or with lr = 0, J stays diag(w): that is SNIP on the last batch. Biases are trained, but have no
 switch. With `units` the weights of an output (a row, a filter) share one switch, and its derivative is their sum. The
-network is plain data, as in `refprune.definitions.derivatives`.
+network is plain data, as in `refprune.definitions.derivatives`; `unrolled` has the same by autograd, backward.
 """
 
 from refprune.arrays import eye
