@@ -225,6 +225,16 @@ def test_every_tutorial_that_prunes_is_linked(page):
     assert there - linked <= {"2", "3", "4"}, "the oracle, and derivatives"
 
 
+def test_a_label_of_a_picture_is_no_call(page, tmp_path):
+    labels = 'found = {"magnitude": rp.snip(n)}\nprint(found["magnitude"], found["obd", 1])\n'
+    path = tmp_path / "plot_a.py"
+    path.write_text(labels)
+    assert {"snip"} == page.called(path) & page.METHODS.keys()
+    path = tmp_path / "plot_b.py"
+    path.write_text(labels + 'for method in ("wanda", rp.obs):\n    rp.prune(n, p, x, method)\n')
+    assert {"snip", "prune", "obs", "wanda"} == page.called(path) & page.METHODS.keys()
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_row_has_a_cost_and_links_that_lead_somewhere(page, name):
     cells = page.row(name)

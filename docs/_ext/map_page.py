@@ -111,13 +111,21 @@ def judged(name: str) -> list[str]:
 
 @cache
 def called(path: Path) -> frozenset[str]:
-    """The names that the code of a tutorial takes from refprune or its definitions, or hands over as strings."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The names that the code of a tutorial takes from refprune or its definitions.
+
+    In one that calls `rp.prune`, the strings too, for a method may be given by its name; but not what is a key.
+    """
+    nodes, names = list(ast.walk(ast.parse(path.read_text()))), set()
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             names |= {node.attr} if node.value.id in ("rp", "definitions") else set()
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names |= {node.value}
+    if "prune" in names:
+        keys = {id(key) for node in nodes if isinstance(node, ast.Dict) for key in node.keys}
+        keys |= {
+            id(inner) for node in nodes if isinstance(node, ast.Subscript) for inner in ast.walk(node.slice)
+        }
+        strings = (node for node in nodes if isinstance(node, ast.Constant) and id(node) not in keys)
+        names |= {node.value for node in strings if isinstance(node.value, str)}
     return frozenset(names)
 
 
