@@ -156,8 +156,7 @@ def prospr(
     path = _checked(network, params, batches, lr, momentum, weight_decay, loss, store_every)
     first_order, detach_first = flag("first_order", first_order), flag("detach_first", detach_first)
     v = meta_gradient(path, first_order, detach_first)
-    slopes, power = product(network.flatten(path.params), v)
-    slopes = split(network, slopes)
+    slopes, power = product(path.params, split(network, v))
     if units:  # of what makes a unit, only the weights of its row have the switch
         own = {f"{link.consumer if choice.axis else link.producer}.weight" for link in choice.links}
         slopes = {name: a if name in own else full(a.shape, 0, a) for name, a in slopes.items()}

@@ -239,6 +239,9 @@ def test_mixtures_are_refused():
     for call in (
         lambda: rp.iterative_magnitude(network, params, HALF, rewind=there),
         lambda: rp.iterative_magnitude(network, params, HALF, lambda *_: there),
+        lambda: rp.iterative_magnitude(
+            network, params, HALF, lambda own, *_: own | {"4.bias": there["4.bias"]}
+        ),
         lambda: rp.iterative_magnitude(network, params | {"4.bias": there["4.bias"]}, HALF),
         lambda: rp.sosp(network, there, x, y, rp.Groups(keep=2)),
         lambda: rp.sosp(network, params | {"4.bias": there["4.bias"]}, x, y, rp.Groups(keep=2)),
@@ -258,13 +261,18 @@ def revived(params, masks, stage):
         ({"params": {}}, ValueError, "missing"),
         ({"between": 3}, TypeError, "need between to be a callable; got int"),
         ({"between": revived}, ValueError, "need pruned weights of 0.weight to be 0 after between"),
-        ({"between": lambda *_: {}}, ValueError, "missing"),
-        ({"between": lambda *_: None}, TypeError, "need params to be a dict"),
+        ({"between": lambda *_: {}}, ValueError, "^between: need params named .* missing"),
+        ({"between": lambda *_: None}, TypeError, "^between: need params to be a dict"),
         ({"steps": 0}, ValueError, "need steps"),
         ({"start_sparsity": 0.7}, ValueError, "need start_sparsity <= 0.5, the pattern's; got 0.7"),
         ({"schedule": "linear"}, ValueError, "need schedule to be one of cubic, exponential; got 'linear'"),
-        ({"rewind": {}}, ValueError, "missing"),
-        ({"rewind": 1}, TypeError, "need params to be a dict"),
+        (
+            {"schedule": ["cubic"]},
+            ValueError,
+            r"need schedule to be one of cubic, exponential; got \['cubic'\]",
+        ),
+        ({"rewind": {}}, ValueError, "^rewind: need params named .* missing"),
+        ({"rewind": 1}, TypeError, "^rewind: need params to be a dict"),
         ({"progress": "yes"}, TypeError, "need progress"),
         (
             {"pattern": rp.Unstructured(keep=2, scope="layer")},
@@ -279,7 +287,7 @@ def revived(params, masks, stage):
         (
             {"pattern": rp.Blocks(2, sparsity=0.5)},
             TypeError,
-            "need an Unstructured or NM pattern; got Blocks",
+            "need pattern to be Unstructured, NM or Groups; got Blocks",
         ),
         ({"allocation": "layer"}, ValueError, "need allocation with Groups alone"),
     ],

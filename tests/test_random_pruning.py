@@ -7,7 +7,10 @@ from numpy.testing import assert_array_equal
 import refprune as rp
 import refprune.definitions as definitions
 from refprune.arrays import dtype_name
+from tests.methods.problems import fractions
 from tests.unit_networks import NETWORKS, labels, problem
+
+FRACTIONS = {key: fractions(value) for key, value in problem("perceptron")[1].items()}
 
 
 def flat(network, arrays):
@@ -128,7 +131,7 @@ def test_every_kind_of_array_sees_the_same(backend, pattern):
         (
             {"pattern": rp.Blocks(2, sparsity=0.5)},
             TypeError,
-            "need an Unstructured or NM pattern; got Blocks",
+            "need pattern to be Unstructured, NM or Groups; got Blocks",
         ),
         ({"pattern": rp.Groups(keep=2, labels=np.arange(4))}, ValueError, "need Groups without labels"),
         ({"pattern": rp.Unstructured(keep=99)}, ValueError, "need keep <= 41"),
@@ -141,6 +144,8 @@ def test_every_kind_of_array_sees_the_same(backend, pattern):
             "need allocation to be global or layer",
         ),
         ({"network": rp.Network([rp.ReLU()]), "params": {}}, ValueError, "at least one Dense or Conv2d"),
+        ({"params": FRACTIONS}, TypeError, "need floating arrays in methods"),
+        ({"params": FRACTIONS, "pattern": rp.Groups(keep=2)}, TypeError, "need floating arrays in methods"),
     ],
 )
 def test_arguments_that_do_not_fit(changes, error, message):

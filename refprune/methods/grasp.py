@@ -74,5 +74,7 @@ def grasp(
     g = in_range("a gradient", every.flat(network.gradient(params, x, y, loss)))
     scale = exponent(g)  # H times a g of the size of 1: the square of a small loss may be below the range
     Hg = in_range("H g", network.hvp(params, x, y, g * 2.0**-scale, loss))
-    flow, power = product(weights.flat(weights.arrays, Hg.dtype), weights.flat(every.restore(Hg)))
+    Hg = every.restore(Hg)
+    flow, power = product(params, {name: Hg[name] for name in weights.arrays})
+    flow = weights.flat(flow)
     return pruned(weights, weights.mask(pattern, flow, None), -flow, power + scale)

@@ -11,9 +11,12 @@ Cost: T gradients of one sample, and T sorts.
 Source: Tanaka et al. 2020, Pruning neural networks without any data by iteratively conserving synaptic flow.
 """
 
+import numpy as np
+
 from refprune.arrays import astype, exponent, full, integer, namespace, widest
+from refprune.methods.system import in_range
 from refprune.methods.vectors import count
-from refprune.methods.weight_scores import network_weights, pruned, stages
+from refprune.methods.weight_scores import network_weights, product, pruned, stages
 from refprune.network import Network, ReLU, Residual, chain
 from refprune.network.kinds import Elementwise
 from refprune.patterns import NM, Unstructured
@@ -49,6 +52,8 @@ def synflow(
     ------
     TypeError, ValueError
         Before any work: arguments that do not fit, NaN and Inf.
+    numpy.linalg.LinAlgError
+        The flow through one layer, or one residual, beyond the range of its dtype.
 
     See Also
     --------
@@ -90,7 +95,8 @@ def synflow(
     sizes = weights.flat(positive)
     for stage in patterns:
         left = sizes if mask is None else namespace(sizes).where(mask, sizes, 0 * sizes)
-        scores, power = flow(layers, positive | weights.restore(left), shape, weights)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found
+            scores, power = flow(layers, positive | weights.restore(left), shape, weights)
         mask = weights.mask(stage, scores, mask)
         trace.append(count(mask))
     return pruned(weights, mask, scores, power, trace if steps > 1 else ())
@@ -103,20 +109,25 @@ def flow(layers, params, shape, weights):
     for key, layer in enumerate(layers):
         x, tape = layer.record(inside[str(key)], x)
         tapes.append(tape)
-        power = exponent(x)
+        power = exponent(_finite(x))
         x, powers = x * 2.0**-power, [*powers, powers[-1] + power]
     delta, below, found, exponents = full(x.shape, 1, x), 0, {}, {}
     for key in reversed(range(len(layers))):
         gradients, delta = layers[key].pull(tapes[key], inside[str(key)], delta, "sum", key > 0)
         for name, gradient in gradients.items():
-            found[f"{key}.{name}"] = gradient * params[f"{key}.{name}"]
-            exponents[f"{key}.{name}"] = powers[key] + below
+            if f"{key}.{name}" in weights.arrays:
+                found[f"{key}.{name}"] = _finite(gradient)
+                exponents[f"{key}.{name}"] = powers[key] + below
         if key > 0:
-            power = exponent(delta)
+            power = exponent(_finite(delta))
             delta, below = delta * 2.0**-power, below + power
-    most = max(exponents[name] for name in weights.arrays)
-    scaled = {name: found[name] * 2.0 ** max(exponents[name] - most, -1000) for name in weights.arrays}
-    return weights.flat(scaled), most
+    scores, power = product(params, found, exponents)
+    return weights.flat(scores), power
+
+
+def _finite(flow):
+    """What flows through a layer; LinAlgError beyond the range, which layers in a residual can leave together."""
+    return in_range("the flow through one layer", flow)
 
 
 def _shape(network, batch):
@@ -125,6 +136,9 @@ def _shape(network, batch):
         raise TypeError(f"need batch to be a shape or a pair (x, y); got {type(batch).__name__}")
     if len(batch) == 2 and hasattr(batch[0], "shape") and len(batch[0].shape) > 1:
         shape = tuple(batch[0].shape[1:])
+    elif any(isinstance(side, (list, tuple)) or getattr(side, "ndim", 0) for side in batch):
+        got = ", ".join(type(side).__name__ for side in batch)
+        raise TypeError(f"need batch to be a shape or a pair (x, y) with x (samples, ...); got ({got})")
     else:
         shape = tuple(integer("a side of the shape in batch", side, least=1) for side in batch)
     network.output_shape(shape)

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from math import expm1, log1p
 
-from refprune.arrays import exponent, integer, namespace, times_power
+from refprune.arrays import astype, exponent, integer, namespace, times_power
 from refprune.counts import exact_share, units_to_prune
 from refprune.methods.many_weights import many_weights
 from refprune.methods.system import in_range
@@ -44,10 +43,21 @@ def pair(batch):
     return batch
 
 
-def product(a, b):
-    """(c, e) with ``a b = c 2**e``, entry by entry: of factors below 1, so that no digit is lost to the range."""
-    i, j = exponent(a), exponent(b)
-    return (a * 2.0**-i) * (b * 2.0**-j), i + j
+def product(a, b, powers=None):
+    """(c, e) with ``a b 2**powers = c 2**e``, entry by entry, for dicts of arrays; `powers` of a name is 0 without.
+
+    The factors of every array are brought below 1 by powers of their own, so that layers of far apart scales lose no
+    digit to the range where their products have one scale.
+    """
+    found, at = {}, {}
+    for name, y in b.items():
+        x = astype(a[name], y.dtype)
+        i, j = exponent(x), exponent(y)
+        c = (x * 2.0**-i) * (y * 2.0**-j)
+        k = exponent(c)
+        found[name], at[name] = c * 2.0**-k, i + j + k + (powers or {}).get(name, 0)
+    most = max((at[name] for name, c in found.items() if bool(namespace(c).any(c != 0))), default=0)
+    return {name: times_power(c, min(at[name] - most, 0)) for name, c in found.items()}, most
 
 
 def stages(pattern, steps, weights):
@@ -75,16 +85,17 @@ def stages(pattern, steps, weights):
             raise ValueError(f"need sparsity, not keep, in {steps} steps with scope {pattern.scope!r}")
         return [pattern]
     last = exact_share("sparsity", pattern.sparsity)
-    gone = [min(last, Fraction(-expm1(t * log1p(-float(last))))) if last < 1 else last for t in times]
+    gone = [min(last, 1 - Fraction(float(1 - last) ** t)) for t in times]
     return [*(replace(pattern, sparsity=share) for share in gone), pattern]
 
 
 def sensitivity(network, params, batch, loss, weights, switched):
     """(scores (d,), e): ``|w dL / dw|`` is ``scores 2**e``, for w of `switched` (a dict) and the slope at `params`."""
     x, y = pair(batch)
-    slope = in_range("a gradient", weights.flat(network.gradient(params, x, y, loss)))
-    scores, power = product(weights.flat(switched, slope.dtype), slope)
-    return abs(scores), power
+    gradient = network.gradient(params, x, y, loss)
+    slope = {name: in_range("a gradient", gradient[name]) for name in weights.arrays}
+    scores, power = product(switched, slope)
+    return abs(weights.flat(scores)), power
 
 
 def kept(weights, mask):

@@ -13,8 +13,9 @@ from refprune.arrays import Array, astype, concat, from_numpy, full, namespace, 
 from refprune.counts import units_to_prune
 from refprune.layout import prune
 from refprune.methods.many_weights import ManyWeights, many_weights
+from refprune.methods.system import floating
 from refprune.network import Network
-from refprune.patterns import NM, Groups, Pattern
+from refprune.patterns import NM, Groups, Pattern, Unstructured
 
 from .stages import copies
 from .units import Link, links, silence
@@ -177,6 +178,9 @@ def choices(
     if not isinstance(network, Network):
         raise TypeError(f"need a Network; got {type(network).__name__}")
     network.check(params)
+    floating(*params.values())
+    if not isinstance(pattern, (Unstructured, NM, Groups)):
+        raise TypeError(f"need pattern to be Unstructured, NM or Groups; got {type(pattern).__name__}")
     if not isinstance(pattern, Groups):
         if not network.prunable:
             raise ValueError("need a network with at least one Dense or Conv2d; got none")

@@ -75,7 +75,7 @@ def stages(
         `first` is no share up to the last sparsity; `keep` in stages where the counts are not shared; an unknown
         schedule.
     """
-    if schedule not in SCHEDULES:
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise ValueError(f"need schedule to be one of {', '.join(SCHEDULES)}; got {schedule!r}")
     if isinstance(pattern, NM):
         shares = SCHEDULES[schedule](first, Fraction(pattern.m - pattern.n, pattern.m), steps)
@@ -99,9 +99,13 @@ def settled(network: Network, params: dict, masks: dict, like: dict, name: str =
     Raises
     ------
     TypeError, ValueError
-        No parameters of the network; a pruned weight that is not 0.
+        No parameters of the network, or of another kind than `like`; a pruned weight that is not 0.
     """
-    network.check(params)
+    try:
+        network.check(params)
+        namespace(*params.values(), *like.values())
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
     for key, mask in checked_masks(network, masks).items():
         xp = namespace(mask, params[key])
         if bool(xp.any(xp.where(mask, 0, params[key]) != 0)):

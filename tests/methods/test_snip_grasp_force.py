@@ -1,5 +1,6 @@
 """SNIP, GraSP and FORCE: by autograd, by differences, against the definitions, by what must hold for every network."""
 
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -227,6 +228,7 @@ def test_steps_that_fall_exponentially():
         (rp.Unstructured(sparsity=0), 3, (60, 60, 60)),
         (rp.Unstructured(sparsity=0.99, count_rule="strict"), 2, (0, 0)),
         (rp.Unstructured(sparsity=0.84, scope="layer"), 2, (24, 9)),  # 0.6 and 0.84 of 20, 25 and 15 go
+        (rp.Unstructured(sparsity=Decimal("0." + 20 * "9"), scope="layer"), 3, (0, 0, 0)),
         (rp.NM(1, 4, remainder="dense"), 2, (34, 21)),  # 2 and 1 of 4, in 13 groups, and 8 beside them
         (rp.Unstructured(keep=1, scope="row"), 1, ()),
     ):
@@ -275,6 +277,22 @@ def test_scores_beyond_the_range_rank_all_the_same(method, power):
     assert_array_equal(there.mask["0.weight"], here.mask["0.weight"])
     told = there.scores["0.weight"][there.mask["0.weight"]]
     assert np.all(np.isinf(told) if power > 0 else abs(told) < 2.0**-125)
+
+
+@pytest.mark.parametrize("method", ["snip", "force"])
+@pytest.mark.parametrize("power", [-100, 100])
+def test_layers_that_trade_a_factor_beyond_the_range_have_the_same_scores(method, power):
+    """Weights and slopes of one layer are 2^200 times those of the other, beyond float32; their products are not."""
+    network, rng = rp.mlp([4, 5, 3], bias=False), np.random.default_rng(84)
+    a, b, x, y = (rng.normal(size=size).astype("float32") for size in ((5, 4), (3, 5), (6, 4), (6, 3)))
+    factor, half = np.float32(2.0**power), rp.Unstructured(sparsity=0.5)
+    here, there = (
+        getattr(rp, method)(network, {"0.weight": u, "2.weight": v}, (x, y), half, loss="squared")
+        for u, v in ((a, b), (a * factor, b / factor))
+    )
+    for key in network.prunable:
+        assert_array_equal(there.scores[key], here.scores[key])
+        assert_array_equal(there.mask[key], here.mask[key])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -69,6 +69,14 @@ def test_other_options_that_do_not_fit():
     for shape, error in (((4.0,), TypeError), ((0,), ValueError), ((5,), ValueError), ((), ValueError)):
         with pytest.raises(error):
             call("synflow", batch=shape)
+    (x, y), words = drawn("relu", 1)[2], r"need batch to be a shape or a pair \(x, y\) .*; got \("
+    for batch, got in (
+        ((x, y, y), "ndarray, ndarray, ndarray"),
+        ((x[0], y), "ndarray, "),
+        (([1.0], [2]), "list, "),
+    ):
+        with pytest.raises(TypeError, match=words + got):
+            call("synflow", batch=batch)
 
 
 @pytest.mark.parametrize("method", ["snip", "grasp", "force"])
@@ -80,3 +88,14 @@ def test_a_gradient_beyond_the_range_is_an_error(method):
         pytest.raises(np.linalg.LinAlgError, match="in the range"),
     ):
         getattr(rp, method)(network, params, batch, HALF, loss="squared")
+
+
+def test_a_flow_beyond_the_range_is_an_error():
+    """Between layers there are powers of two; inside a residual there are none."""
+    body = [rp.Dense(3, 3, bias=False), rp.ReLU(), rp.Dense(3, 3, bias=False)]
+    network = rp.Network([rp.Residual(body), rp.Dense(3, 2, bias=False)])
+    params = {key: np.full(shape, 1e200) for key, shape in network.shapes.items()}
+    with pytest.raises(
+        np.linalg.LinAlgError, match="need the flow through one layer in the range of float64"
+    ):
+        rp.synflow(network, params, (3,), HALF)

@@ -223,6 +223,20 @@ def test_depth_takes_nothing_out_of_range(power):
     assert np.all(told == (np.inf if power > 0 else 0.0))  # beyond float64, as it is
 
 
+@pytest.mark.parametrize("power", [900, -900])
+def test_layers_that_trade_a_factor_have_the_same_scores(power):
+    """One layer is 2^1800 times the other, beyond float64; the scores are those of equal layers, bit for bit."""
+    network, rng = rp.mlp([4, 5, 5, 3], bias=False), np.random.default_rng(84)
+    params = {key: rng.normal(size=shape) for key, shape in network.shapes.items()}
+    traded = params | {
+        "0.weight": params["0.weight"] * 2.0**power, "4.weight": params["4.weight"] * 2.0**-power
+    }  # fmt: skip
+    here, there = (rp.synflow(network, own, (4,), HALF, steps=3) for own in (params, traded))
+    for key in network.prunable:
+        assert_array_equal(there.scores[key], here.scores[key])
+        assert_array_equal(there.mask[key], here.mask[key])
+
+
 def test_the_shape_of_a_sample_is_all_that_is_read():
     network, params, (x, y), _ = drawn("images", 6)
     found = [
