@@ -3,10 +3,11 @@ Pruning before training: what will a weight be good for?
 ========================================================
 
 All pages before this one prune what has been trained. But most of the weights that are trained go away in the end. Can
-they go first? Then there is no trained weight to look at, and six methods look at something else. At 80 % it hardly
-matters at what. At 98 % some of them leave a network that learns, and others one that nothing gets through.
+they go first? There is no trained weight to look at then. SNIP, GraSP and ProsPr look at the loss, SynFlow at nothing
+but the paths through the network. With 80 % gone most choices will do, even a random one. With 98 % gone some leave a
+network that learns, and others one that nothing gets through.
 
-We rank two weights by hand, empty a layer by hand, and then let all of them choose for networks that read digits.
+We rank two weights by hand, empty a layer by hand, and then let six methods choose for networks that read digits.
 """
 
 # %%
@@ -26,8 +27,8 @@ We rank two weights by hand, empty a layer by hand, and then let all of them cho
 # .. math:: \Big| \frac{\partial L(\theta_M)}{\partial c} \Big| = |w\, h\, (w - t)|\, (1 - \eta h)^{2M} .
 #
 # With :math:`\eta = \tfrac14` and one step that is :math:`\tfrac14` against
-# :math:`\tfrac34 \cdot \tfrac{49}{64} = \tfrac{147}{256}`. Training takes care of most of the first distance by itself.
-# So the two methods keep different weights.
+# :math:`\tfrac34 \cdot \tfrac{49}{64} = \tfrac{147}{256}`. The step takes care of half of the first distance by itself,
+# but only of an eighth of the second. So the two methods keep different weights.
 
 from fractions import Fraction
 
@@ -41,10 +42,8 @@ from refprune.demo import digits
 exact = np.vectorize(Fraction)
 layers = [{"type": "dense", "bias": False}]
 w = {"0.weight": exact([[1, 1]])}
-x, y = (
-    exact([[2, 0], [0, 1]]),
-    exact([[1], [Fraction(-1, 2)]]),
-)  # the mean of two samples: h = 4 / 2 and 1 / 2
+x = exact([[2, 0], [0, 1]])  # the loss is the mean of two samples, so h = 4 / 2 and 1 / 2
+y = exact([[1], [Fraction(-1, 2)]])
 now = definitions.snip_scores(layers, w, x, y, "squared")["0.weight"]
 later = definitions.prospr_scores(layers, w, [(x, y)] * 2, "squared", Fraction(1, 4))["0.weight"]
 print("now", *now[0], " one step later", *later[0])
@@ -53,14 +52,15 @@ assert later.tolist() == [[Fraction(1, 4), Fraction(147, 256)]]
 
 single = rp.Network([rp.Dense(2, 1, bias=False)])
 start, batch, one = {"0.weight": np.ones((1, 2))}, (x.astype(float), y.astype(float)), rp.Unstructured(keep=1)
-assert rp.snip(single, start, batch, one, loss="squared").weight["0.weight"].tolist() == [[1, 0]]
-assert rp.prospr(single, start, [batch] * 2, one, 0.25, loss="squared").weight["0.weight"].tolist() == [
-    [0, 1]
-]
-assert rp.prospr(single, start, [batch], one, 0.25, loss="squared").weight["0.weight"].tolist() == [[1, 0]]
+snip = rp.snip(single, start, batch, one, loss="squared")
+prospr = rp.prospr(single, start, [batch] * 2, one, 0.25, loss="squared")  # a step, and the loss
+at_once = rp.prospr(single, start, [batch], one, 0.25, loss="squared")  # the loss alone
+assert snip.weight["0.weight"].tolist() == [[1, 0]]
+assert prospr.weight["0.weight"].tolist() == [[0, 1]]
+assert at_once.weight["0.weight"].tolist() == [[1, 0]]
 
 # %%
-# Without a step ProsPr is SNIP (:doc:`../identities`).
+# One batch for each step, and one more for the loss. Without a step ProsPr is SNIP (:doc:`../identities`).
 #
 # An empty layer
 # --------------
@@ -76,8 +76,9 @@ assert rp.prospr(single, start, [batch], one, 0.25, loss="squared").weight["0.we
 #    two left, in steps  0   0   0   1        0   1       a path
 #
 # Each layer carries a flow of 4 in all, and the first one shares it among more weights. So all of them are worth less,
-# and go at once. Magnitude, SNIP and GraSP know as little of each other's layers. SynFlow takes a few at a time and
-# counts again: as its neighbours go, the last weight of a layer has the whole flow, and is worth as much as any.
+# and go at once. That is *layer collapse*, and no method that ranks once is safe from it. SynFlow takes a few weights
+# at a time and counts again: as its neighbours go, the last weight of a layer has the whole flow, and is worth as much
+# as any.
 
 tiny, ones = (
     rp.mlp([2, 2, 1], bias=False),
@@ -94,9 +95,18 @@ assert answer.weight["2.weight"].ravel().tolist() == [0, 1]
 # Six methods choose
 # ------------------
 #
-# Networks that read digits, with 128 and 64 hidden neurons. Each method sees the weights as they are before training,
-# and the training images if it wants. All layers share one count. ProsPr looks three steps ahead. Then the weights that
-# are left are trained, in the same way for all.
+# Networks that read digits, with 128 and 64 hidden neurons. What goes:
+#
+# - *random*: what the dice say;
+# - *magnitude*: the smallest :math:`|w|`, as they were drawn;
+# - *SNIP*: the smallest :math:`|w\, dL / dw|`, with all training images in one batch;
+# - *GraSP*: the highest :math:`-w\, (H g)` of the same batch, H the Hessian and g the gradient: a weight whose removal
+#   makes the gradient shorter stays;
+# - *ProsPr*: the smallest :math:`|\partial L(\theta_3) / \partial c|`, after three steps on 256 images each;
+# - *SynFlow*: the smallest flow, in 40 steps, without an image.
+#
+# All layers share one count. The weights that are left are trained from where they are, in the same way for all. We do
+# it with five networks, and print the mean and the standard deviation.
 
 SHARES, SEEDS = (0.8, 0.9, 0.95, 0.98), range(5)
 data = digits.load()
@@ -153,9 +163,9 @@ for name, values in found.items():
 
 # %%
 # With four fifths gone there is little between them, but for GraSP, to which we come. Then they part. SNIP, ProsPr and
-# SynFlow are far ahead of magnitude. A weight before training is a number that was drawn, and its size tells only how
-# wide its layer is: the second layer has smaller weights than the others. Of its 8,192 weights magnitude leaves two
-# dozen at 98 %, and then the network reads no better than chance.
+# SynFlow are far ahead of magnitude. A weight before training is a number that was drawn, and its size tells how many
+# inputs its layer has: the second has 128 and the others 64, and so its weights are the smaller ones. Of its 8,192
+# weights magnitude leaves two dozen at 98 %, and then the network reads no better than chance.
 
 mean = {name: dict(zip(SHARES, values.mean(axis=0))) for name, values in found.items()}
 for name in ("SNIP", "ProsPr", "SynFlow"):
@@ -171,7 +181,8 @@ assert min(mean["ProsPr"][0.98], mean["SynFlow"][0.98]) > mean["SNIP"][0.98] + 0
 # --------------------------
 #
 # A weight that lies on no path from the inputs to the outputs is lost, and so is a network without paths. To count
-# them, multiply the masks. Here is one network, down to 16 weights of 17,024.
+# them, multiply the masks. Here is one network, down to 16 weights of 17,024, with SynFlow in one step too, and with
+# FORCE, which is SNIP in ten steps, the gradient taken anew in each.
 
 
 def paths(masks):
@@ -182,13 +193,12 @@ def paths(masks):
     return int(reached.sum())
 
 
-def in_one_step(params, pattern, rng):
-    """SynFlow without its steps."""
-    return rp.synflow(network, params, (64,), pattern, steps=1)
-
-
 KEPT, counted, fewest = (1702, 851, 340, 120, 40, 16), {}, {}
-for name, choose in (CHOICES | {"SynFlow, 1 step": in_one_step}).items():
+MORE = {
+    "SynFlow, 1 step": lambda params, pattern, rng: rp.synflow(network, params, (64,), pattern, steps=1),
+    "FORCE": lambda params, pattern, rng: rp.force(network, params, (x, y), pattern, steps=10),
+}
+for name, choose in (CHOICES | MORE).items():
     masks = [choose(starts[0], rp.Unstructured(keep=k), np.random.default_rng(0)).mask for k in KEPT]
     counted[name] = [paths(own) for own in masks]
     fewest[name] = [min(int(mask.sum()) for mask in own.values()) for own in masks]
@@ -196,21 +206,24 @@ print(f"{'weights left':>15}", *(f"{k:7}" for k in KEPT))
 for name in counted:
     print(f"{name:>15}", *(f"{count:7}" for count in counted[name]), "  fewest in a layer:", *fewest[name])
 assert counted["SynFlow"][-1] > 0
+assert counted["FORCE"][2] > 2 * counted["SNIP"][2]
 assert counted["magnitude"][-3] == 0
 assert fewest["magnitude"][-1] == fewest["random"][-1] == 0
 assert fewest["SynFlow, 1 step"][2:] == [0, 0, 0, 0]
-assert all(counted["SynFlow"][2] > 3 * counted[name][2] for name in counted if name != "SynFlow")
+assert all(counted["SynFlow"][2] > 2 * counted[name][2] for name in counted if name != "SynFlow")
+assert all(counted["GraSP"][2] > counted[name][2] for name in ("SNIP", "ProsPr", "magnitude", "random"))
 
 # %%
-# SynFlow keeps paths to the last, and several times as many as any other. In one step it is the first to empty a layer:
-# the steps are all that prevents it. But paths are not all. ProsPr learns as well at 98 % with a tenth of them, and
-# GraSP, which has the second most, learns nothing.
+# SynFlow keeps paths to the last, and more of them than any other. In one step it is the first to empty a layer: the
+# steps are all that prevents it. Steps help SNIP as well. But paths are not all. ProsPr learns as well at 98 % with a
+# tenth of SynFlow's, and GraSP, which has more of them than ProsPr, learns nothing.
 #
 # What GraSP was asked
 # --------------------
 #
-# GraSP removes the weights with the highest :math:`-w\, (H g)`, and so keeps :math:`g^\top g`, by which a step along
-# the gradient lowers the loss. The flow is kept all right:
+# A step of training, :math:`-\eta g` with a small :math:`\eta`, lowers the loss by :math:`\eta\, g^\top g`. This
+# :math:`g^\top g` is the *gradient flow*, and taking out a weight changes it by about twice :math:`-w\, (H g)`. GraSP
+# removes the highest of these, to keep the flow or let it grow. It does grow:
 
 
 def flow(params):
@@ -229,11 +242,11 @@ for name in ("SNIP", "GraSP"):
             assert share > 0.9 or loss > 8
 
 # %%
-# The loss of a network that knows nothing is :math:`\log 10 = 2.3`. One can have more gradient than at the start, by
-# being wrong with confidence, and most of what GraSP does here is that. The network never recovers, with a small
+# The loss of a network that knows nothing is :math:`\log 10 = 2.3`. A network that is sure, and wrong, has a longer
+# gradient than that, and most of what GraSP does here is to make it so. The network never recovers, with a small
 # learning rate neither. The published code divides the outputs by 200 before it takes g and H; the formulas of the
-# paper do not. So divided, no choice of weights makes the network confident. A last layer that multiplies by 1/200,
-# and is no parameter itself, does it:
+# paper do not. So divided, no choice of weights makes the network sure. A last layer that multiplies by 1/200, and is
+# no parameter itself, does it:
 
 
 def tempered(params, temperature):
@@ -277,6 +290,7 @@ COLORS = dict(zip(CHOICES, ("#9aa5b1", "#1f2933", "#d64545", "#2680c2", "#0f8a5f
 LOOKS = {name: {"color": color, "marker": "o", "markersize": 4} for name, color in COLORS.items()}
 LOOKS[cold] = LOOKS["GraSP"] | {"linestyle": "--"}
 LOOKS["SynFlow, 1 step"] = LOOKS["SynFlow"] | {"linestyle": "--"}
+LOOKS["FORCE"] = LOOKS["SNIP"] | {"linestyle": "--"}
 figure, (axes, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
 places = np.arange(len(SHARES))
 for name, values in found.items():
@@ -287,18 +301,26 @@ axes.axhline(np.mean(whole), color="#1f2933", linestyle=":", linewidth=1)
 axes.annotate("nothing pruned", (3, 1), ha="right", fontsize=9)
 axes.set_xticks(places, [f"{share:.0%}" for share in SHARES])
 axes.set(
-    xlabel="pruned before training", ylabel="test accuracy", title="Trained: five networks", ylim=(0, 1.07)
+    xlabel="pruned before training",
+    ylabel="accuracy on other images",
+    title="After training: mean and spread of five networks",
+    ylim=(0, 1.07),
 )
 for name, counts in counted.items():
     alive = [count for count in counts if count > 0]
-    new = "SynFlow, 1 step" if name == "SynFlow, 1 step" else None
-    right.plot(KEPT[: len(alive)], alive, label=new, **LOOKS[name])
+    right.plot(KEPT[: len(alive)], alive, label=name if name in MORE else None, **LOOKS[name])
     if len(alive) < len(KEPT):
         right.plot(KEPT[len(alive) - 1], alive[-1], "x", color=LOOKS[name]["color"], markersize=10)
-right.set(xscale="log", yscale="log", xlabel="weights left", ylabel="paths", title="x: then no path is left")
+right.set(
+    xscale="log",
+    yscale="log",
+    xlabel="weights left",
+    ylabel="paths",
+    title="Paths through one network (x: the last)",
+)
 right.invert_xaxis()
 right.grid(alpha=0.3)
-figure.legend(loc="outside lower center", ncols=4)
+figure.legend(loc="outside lower center", ncols=5)
 plt.show()
 
 # %%
@@ -323,20 +345,21 @@ assert broken[0.95] < mean["SNIP"][0.95] - 0.2
 
 # %%
 # Every layer has the right count, and with 80 % gone the network still learns, so nobody looks. With 95 % gone it is
-# hardly better than random pruning. Frankle and others (2021) found that large networks do not mind it when the masks
+# not much better than random pruning. Frankle and others (2021) found that large networks do not mind it when the masks
 # of SNIP, GraSP and SynFlow are shuffled within each layer: what counted were the counts. These small ones do mind.
 #
 # What does not come out as published
 # -----------------------------------
 #
-# - GraSP, as its formulas stand, is worse than random pruning. With the outputs divided by 200 it is not, and with 98 %
-#   gone it is as good as any.
+# - GraSP, as its formulas stand, leaves nothing that learns, at any share. With the outputs divided by 200 it does, and
+#   with 98 % gone it is among the best.
 # - ProsPr was published as clearly better than SNIP. On MNIST, in independent runs, it was not: 95.4, 93.7 and 88.2 %
-#   with 90, 95 and 98 % gone, against 95.3, 93.5 and 88.1. Here it is, where few weights are left, and only there.
+#   with 90, 95 and 98 % gone, against 95.3, 93.5 and 88.1. Here it is, the more so the fewer weights are left.
 # - In those runs magnitude had 95, 93 and 11 %, and random pruning 85, 46 and 21. The fall of magnitude comes earlier
 #   here; there are fewer weights to begin with.
 #
-# Ten networks, wider and trained for longer, and more methods: :doc:`../before_training`.
+# More networks and more methods, and what each of them needs and costs: :doc:`../before_training`. Neurons and filters
+# in the place of weights: :doc:`plot_9d_whole_neurons`.
 #
 # Exercise
 # --------
@@ -356,6 +379,7 @@ for lr, kept in ((turn * 0.99, [[1, 0]]), (turn * 1.01, [[0, 1]])):
 # - C. Wang, G. Zhang, R. Grosse (2020). *Picking Winning Tickets Before Training by Preserving Gradient Flow.*
 # - H. Tanaka, D. Kunin, D. Yamins, S. Ganguli (2020). *Pruning neural networks without any data by iteratively
 #   conserving synaptic flow.*
+# - P. de Jorge and others (2021). *Progressive Skeletonization: Trimming more fat from a network at initialization.*
 # - M. Alizadeh and others (2022). *Prospect Pruning: Finding Trainable Weights at Initialization using Meta-Gradients.*
 # - J. Frankle, G. Dziugaite, D. Roy, M. Carbin (2021). *Pruning Neural Networks at Initialization: Why Are We Missing
 #   the Mark?*
