@@ -1,13 +1,14 @@
 r"""
-Whole neurons: a smaller network for the same multiply-adds
-===========================================================
+Whole neurons: at equal multiply-adds, mending beats choosing
+=============================================================
 
 Zeros in a matrix are multiplied like other numbers. A neuron or a filter that is gone is not multiplied at all. Several
 methods of refprune choose whole units: SOSP-H by the loss, ProsPr by the loss after a few steps of training, i-SpaSP as
 a sparse signal, OBD and OBS by what the next layer loses. Given the same number of multiply-adds, which of them leaves
-the best network? Who mends the next layer counts for more than who chooses well.
+the best network? To mend the next layer counts for more than to choose well.
 
-We remove three neurons by hand, then a good part of a convolutional network, and measure what it is worth in time.
+We take one and two of three neurons by hand, then a good part of a convolutional network, and measure what it is worth
+in time.
 """
 
 # %%
@@ -25,8 +26,9 @@ We remove three neurons by hand, then a good part of a convolutional network, an
 # These are the neurons' shares of the output. A and B cancel. The loss is the mean of half the squared errors. Without
 # C it is 1, without A it is 4, without B the same. Without A *and* B it is 0.
 #
-# SOSP-H scores a unit by :math:`|\theta_s^T g| + \tfrac12 |\theta_s^T H \theta_{all}|`. Here g is 0. The product with
-# :math:`\theta_{all}`, all units together, knows that A and B cancel.
+# SOSP-H scores a unit by :math:`|\theta_s^T g| + \tfrac12 |\theta_s^T H \theta_{all}|`, with the gradient g and the
+# Hessian H of the loss, the parameters :math:`\theta_s` of the unit with zeros elsewhere, and :math:`\theta_{all}`, the
+# sum of these over all units. Here g is 0. The product with :math:`\theta_{all}` knows that A and B cancel.
 
 import time
 from functools import partial
@@ -124,6 +126,7 @@ assert min(dense) > 0.95
 # - *random, early* and *ProsPr, early*: chosen before training, ProsPr by three steps of it.
 #
 # Those that prune a trained network are measured at once and after one more epoch. The early ones train as long in all.
+# The table has the mean and the standard deviation over the three networks.
 
 
 def batches(seed):
@@ -205,7 +208,7 @@ for name, (now, then) in mean.items():
     print(f"{name:>18} {np.mean([own[0] for own in sizes[name]]):10.0f}    {cells}   {sizes[name][0][1]}")
 
 # %%
-# Who mends wins. OBS, and i-SpaSP with a refit, give the next layer new weights and still read more than nine of ten
+# Mending wins. OBS, and i-SpaSP with a refit, give the next layer new weights and still read more than nine of ten
 # digits; all that only choose are far behind, and hard to tell from each other with three networks. One epoch of
 # training closes most of the gap, and not all of it.
 
@@ -239,12 +242,11 @@ assert mean["random, early"][1] > mean["OBS"][1] - 0.05
 # Time
 # ----
 #
-# The masked network and the shrunk one say the same. Only one of them is faster.
+# The masked network and the shrunk one say the same. Only one of them is faster. The least of 40 passes each:
 
 answer = LATE["OBS"](trained[0], 0)
 small, values = rp.shrink(network, answer.params, answer.masks)
 assert np.allclose(small.forward(values, other), network.forward(answer.params, other), rtol=0, atol=1e-3)
-
 
 images = np.concatenate([other, other])[:512]
 contest = {"whole": (network, trained[0]), "masked": (network, answer.params), "shrunk": (small, values)}
