@@ -49,9 +49,9 @@ def avgpool2d(layer, a):
 def look(layer, part, fill=0):
     """What each window sees of one part of a jet. The stride of a pool is its kernel where none is given."""
     stride = layer.get("stride") or (1 if layer["type"] == "conv2d" else layer["kernel"])
-    return patches(
-        padded(part, layer.get("padding", 0), fill), layer["kernel"], stride, layer.get("dilation", 1)
-    )
+    padding = layer.get("padding", 0)
+    seen = padded(part, padding, fill) if padding else part
+    return patches(seen, layer["kernel"], stride, layer.get("dilation", 1))
 
 
 def per_channel(part):

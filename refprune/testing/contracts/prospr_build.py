@@ -9,7 +9,7 @@ from .. import kinks, make
 from ..architectures import PALETTE
 from ..networks import inputs, outputs, problem
 from . import networks
-from .prospr_parts import LOSS, places
+from .prospr_parts import LOSS, Training, places
 from .score_view import wide
 
 OWN = ("Momentum", "ShortLoader", "ZeroStep", "SameBatch", "UnequalBatches", "BadStep")
@@ -40,7 +40,7 @@ def build(flag, name, rng, dtype):
 
 def _tame(call):
     """Whether all steps are far from every kink, and no softplus sees what PyTorch takes it for a line at."""
-    return all(_quiet(call["layers"], *place) for place in places(wide(call)))
+    return all(_quiet(*place) for place in places(Training(wide(call))))
 
 
 def _quiet(layers, params, x):

@@ -13,17 +13,18 @@ All in units of eps, first order, in absolute values.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from numbers import Real
 
 import numpy as np
 
 from refprune.definitions import derivatives
 from refprune.definitions.jet_losses import value
-from refprune.definitions.prospr import prospr_scores
 from refprune.definitions.snip import flattened, switched, unflattened
 
 from .. import kinks
 from ..network_differences import ROUNDING, STEP, TRUNCATION
+from ..network_hessian import hessian
 from ..network_view import sizes
 from .score_view import Method
 
@@ -64,69 +65,106 @@ def steps(problem, start=None):
         theta = theta - lr * b
 
 
-def places(problem):
-    """The points of the training with the samples that they meet."""
-    return [(call[1], call[2]) for call, _ in steps(problem)]
+class Training:
+    """A problem and its steps, with the Hessians on the way: they are what is slow, and several ask for them.
+
+    Attributes
+    ----------
+    problem : dict
+    w : (d,) array
+        The parameters that it starts from.
+    calls : list of tuple
+        Of the network at every point, the last batch's too.
+    b : list
+        The momentum after every step; None for the last point.
+    """
+
+    def __init__(self, problem):
+        self.problem, self.w = problem, flattened(problem["params"])
+        self.lr, self.momentum = problem["lr"], problem["momentum"]
+        self.calls, self.b = zip(*steps(problem), strict=True)
+
+    @cached_property
+    def hessians(self):
+        """(d, d), at every point."""
+        return [hessian(*call) for call in self.calls]
+
+    @cached_property
+    def last(self):
+        """The gradient (d,) of the last batch."""
+        return derivatives.gradient(*self.calls[-1])
+
+    def switches(self, found):
+        """The entries of a vector (d,) that belong to weights, as a dict."""
+        found = unflattened(found, self.problem["params"])
+        return {key: found[key] for key in switched(self.problem["params"])}
 
 
-def define(problem, detach_first):
-    """The definition's scores."""
-    arguments = (problem[name] for name in ("layers", "params", "batches"))
-    rest = {"lr": problem["lr"], "momentum": problem["momentum"], "detach_first": detach_first}
-    return prospr_scores(*arguments, LOSS, **rest)
+def places(training):
+    """The network at every point of the training, with the samples that it meets."""
+    return [call[:3] for call in training.calls]
 
 
-def size(problem, detach_first):
+def define(training, detach_first):
+    """The scores, by the lines of `definitions.prospr.prospr_scores`."""
+    lr, momentum = training.lr, training.momentum
+    J = np.diag(training.w)
+    B = 0 * J
+    for t, H in enumerate(training.hessians[:-1]):
+        if not (detach_first and t == 0 and momentum):
+            B = momentum * B + H @ J
+        J = J - lr * B
+    return training.switches(np.abs(training.last @ J))
+
+
+def size(training, detach_first):
     """What one rounding at each step makes of every score, in units of eps."""
-    lr, momentum, w = problem["lr"], problem["momentum"], flattened(problem["params"])
+    lr, momentum, w = training.lr, training.momentum, training.w
     path, D, D_b = [], 0 * w, 0 * w
-    for call, b in steps(problem):
-        H = np.abs(derivatives.hessian(*call))
+    for call, b, H in zip(training.calls, training.b, training.hessians, strict=True):
         path.append((call, H, D))
         if b is not None:
-            D_b = momentum * D_b + _gradient_size(call) + H @ D + np.abs(b)
+            D_b = momentum * D_b + _gradient_size(call) + np.abs(H) @ D + np.abs(b)
             D = D + lr * (D_b + np.abs(b)) + np.abs(flattened(call[1]))
     call, H, D = path.pop()
-    v, D_v = derivatives.gradient(*call), _gradient_size(call) + H @ D
+    v, D_v = training.last, _gradient_size(call) + np.abs(H) @ D
     a, D_a = 0 * w, 0 * w
     for t, (call, H, D) in reversed(list(enumerate(path))):
         D_a = momentum * D_a + lr * D_v + np.abs(momentum * a) + np.abs(lr * v)
         a = momentum * a - lr * v
         if not (detach_first and t == 0 and momentum):
-            v = v + derivatives.hvp(*call, a)
-            D_v = D_v + sizes("hvp", *call, a) + H @ D_a + _twisted(call, a, D) + np.abs(v)
-    return _switches(np.abs(w) * D_v + np.abs(w * v), problem)
+            v = v + H @ a
+            D_v = D_v + sizes("hvp", *call, a) + np.abs(H) @ D_a + _twisted(call, H, a, D) + np.abs(v)
+    return training.switches(np.abs(w) * D_v + np.abs(w * v))
 
 
 def _gradient_size(call):
     return sizes("per_sample_gradients", *call).mean(0)
 
 
-def _twisted(call, a, D):
+def _twisted(call, H, a, D):
     """`|T| D`: how far an error of the point moves the Hessian's product with a."""
     if not a.any() or not D.any():
         return 0 * a
     layers, params, *rest = call
-    h, theta = TWIST / np.abs(a).max(), flattened(params)
-    ends = [derivatives.hessian(layers, unflattened(theta + s * a, params), *rest) for s in (h, -h)]
-    return np.abs(ends[0] - ends[1]) / (2 * h) @ D
+    h = TWIST / np.abs(a).max()
+    moved = hessian(layers, unflattened(flattened(params) + h * a, params), *rest)
+    return np.abs(moved - H) / h @ D
 
 
-def witness(problem, detach_first):
+def witness(training, detach_first):
     """(u, its product with the scores from differences of the loss after the steps, how uncertain it is)."""
-    if detach_first and problem["momentum"]:  # no derivative of any loss
+    if detach_first and training.momentum:  # no derivative of any loss
         return None
-    w = flattened(problem["params"])
-    u = np.random.default_rng(0).normal(size=w.shape)
-    ends = [
-        _loss(problem, w),
-        *(_loss(problem, _moved(problem, u * h)) for h in (STEP, -STEP, STEP / 2, -STEP / 2)),
-    ]
-    if any(sides != ends[0][1] for _, sides, _ in ends):
+    u = np.random.default_rng(0).normal(size=training.w.shape)
+    _, sides, most = _loss(training.calls)
+    moved = (_moved(training.problem, u * h) for h in (STEP, -STEP, STEP / 2, -STEP / 2))
+    ends = [_loss([call for call, _ in steps(training.problem, start)]) for start in moved]
+    if any(end[1] != sides for end in ends):
         return None
-    wide, near = (ends[1][0] - ends[2][0]) / (2 * STEP), (ends[3][0] - ends[4][0]) / STEP
-    unsure = TRUNCATION * abs(near - wide) + ROUNDING * np.finfo(float).eps * ends[0][2] / STEP
-    return _switches(u * np.sign(_slope(problem)), problem), (4 * near - wide) / 3, unsure
+    wide, near = (ends[0][0] - ends[1][0]) / (2 * STEP), (ends[2][0] - ends[3][0]) / STEP
+    unsure = TRUNCATION * abs(near - wide) + ROUNDING * np.finfo(float).eps * most / STEP
+    return training.switches(u * np.sign(slope(training))), (4 * near - wide) / 3, unsure
 
 
 def _moved(problem, u):
@@ -138,30 +176,23 @@ def _moved(problem, u):
     return flattened(problem["params"]) * (1 + u * flattened(on))
 
 
-def _loss(problem, start):
+def _loss(calls):
     """(The loss after the steps, the sides of all kinks on the way, the largest number that it is made of.)"""
     sides = []
-    for call, _ in steps(problem, start):
+    for call in calls:
         f, found = kinks.watched(*call[:3])
         sides += [kink.side.tolist() for kink in found]
     f = f.reshape(len(f), -1)
     return value(f, call[3], LOSS).mean(), sides, 1 + np.abs(f).max()
 
 
-def _slope(problem):
+def slope(training):
     """The derivative (d,) of the last loss in the switches, with its sign: the adjoint."""
-    path = [call for call, _ in steps(problem)]
-    v, a = derivatives.gradient(*path[-1]), 0.0
-    for call in reversed(path[:-1]):
-        a = problem["momentum"] * a - problem["lr"] * v
-        v = v + derivatives.hvp(*call, a)
-    return flattened(problem["params"]) * v
+    v, a = training.last, 0.0
+    for H in reversed(training.hessians[:-1]):
+        a = training.momentum * a - training.lr * v
+        v = v + H @ a
+    return training.w * v
 
 
-def _switches(found, problem):
-    """The entries of a vector (d,) that belong to weights, as a dict."""
-    found = unflattened(found, problem["params"])
-    return {key: found[key] for key in switched(problem["params"])}
-
-
-METHOD = Method(pairs, define, size, fault, places, witness, reads=("detach_first",))
+METHOD = Method(pairs, define, size, fault, places, witness, reads=("detach_first",), prepare=Training)

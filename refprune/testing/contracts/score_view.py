@@ -23,6 +23,8 @@ from ..views import View
 class Method:
     """What a contract of scores tells its view; problems come with their arrays in float64 but to `batches`.
 
+    `define`, `size`, `places` and `witness` are given what `prepare` makes of a problem.
+
     Attributes
     ----------
     batches : callable
@@ -34,7 +36,7 @@ class Method:
     fault : callable
         ``fault(problem)``: why the call is bad input, where that is not of the network or a batch; or "".
     places : callable, optional
-        ``places(problem)``: the (params, x) that kinks are looked for at. None: `params`, with every x.
+        ``places(problem)``: the (layers, params, x) that kinks are looked for at. None: `params`, with every x.
     witness : callable, optional
         ``witness(problem, **claims)``: (dict of weights u, a number, how uncertain it is), found in another way; the
         scores times u add up to the number. None where there is nothing to be said.
@@ -42,6 +44,8 @@ class Method:
         The claims that `define`, `size` and `witness` take by name; False where they are not made.
     signed : bool
         Whether scores may be negative.
+    prepare : callable
+        ``prepare(problem)``: the problem with what several of the others need. As it is.
     """
 
     batches: Callable
@@ -52,6 +56,7 @@ class Method:
     witness: Callable | None = None
     reads: tuple = ()
     signed: bool = False
+    prepare: Callable = lambda problem: problem
 
 
 @dataclass(frozen=True)
@@ -133,16 +138,20 @@ class NetworkScoreView(NetworkView):
         return max(network_bounds.factor(params, x) for _, params, x, *_ in self.calls)
 
 
+@lru_cache(maxsize=2)
+def _prepared(method, packed):
+    return method.prepare(wire.decode(wire.unpack(packed[wire.HEADER.size :])))
+
+
 @lru_cache(maxsize=512)
 def _solved(method, options, share, packed):
-    problem, options = wire.decode(wire.unpack(packed[wire.HEADER.size :])), dict(options)
+    problem, options = _prepared(method, packed), dict(options)
     if method.places is None:
-        places = [(problem["params"], x) for x, *_ in method.batches(problem)]
+        places = [(problem["layers"], problem["params"], x) for x, *_ in method.batches(problem)]
     else:
         places = method.places(problem)
     near = 0
-    for params, x in places:
-        call = problem["layers"], params, x
+    for call in places:
         near += kinks.close(kinks.watched(*call)[1], share, scales(*call))[1]
     return Solved(
         vector(method.define(problem, **options)), vector(method.size(problem, **options)), near > 0
@@ -151,7 +160,7 @@ def _solved(method, options, share, packed):
 
 @lru_cache(maxsize=512)
 def _witnessed(method, options, packed):
-    found = method.witness(wire.decode(wire.unpack(packed[wire.HEADER.size :])), **dict(options))
+    found = method.witness(_prepared(method, packed), **dict(options))
     return None if found is None else (vector(found[0]), *found[1:])
 
 
