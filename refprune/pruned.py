@@ -6,16 +6,16 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    r"""The answer of a pruning method for one layer or quadratic; `rp.prune` returns a `PrunedNetwork`.
+    r"""The answer of a pruning method; those that go through a network layer by layer return a `PrunedNetwork`.
 
     Two answers are equal only when they are the same object, since arrays have no single truth value.
 
     Parameters
     ----------
-    weight : array
+    weight : array, or dict of arrays
         The pruned weight, in the shape, dtype and array kind of the weight that was given.
-        A pruned entry is exactly ``0.0``.
-    mask : boolean array
+        A pruned entry is exactly ``0.0``. Of several arrays, or of a network, a dict by their names.
+    mask : boolean array, or dict of boolean arrays
         True where a weight is kept, in the shape of `weight`. It is never inferred from zeros:
         a kept weight may be ``0.0``.
     objective : float, optional
@@ -24,9 +24,9 @@ class Pruned:
     order : array of int, optional
         Flat C-order indices (labels for groups and blocks) in sequence of removal; None for one-shot masks.
     trace : tuple
-        What each removal cost (OBS, SparseGPT), or one entry for each iteration (ALPS); else empty.
-    scores : array, optional
-        What a one-shot method ranked by; None for the other methods.
+        What each removal cost (OBS, SparseGPT), or one entry for each iteration, step or stage; else empty.
+    scores : array or dict of arrays, optional
+        What a method ranked by, in steps for the last time; None for the others.
 
     Examples
     --------
