@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    r"""The answer of a pruning method; those that go through a network layer by layer return a `PrunedNetwork`.
+    r"""The answer of a pruning method; those that report on the layers of a network return a `PrunedNetwork`.
 
     Two answers are equal only when they are the same object, since arrays have no single truth value.
 
