@@ -123,7 +123,8 @@ def test_the_kill_matrices_are_those_of_the_registry():
     ("title", "after", "contracts", "count"),
     [
         ("Ports of SparseGPT", "Ports of WoodFisher", ("sparsegpt", "sparsegpt-nm"), 5),
-        ("Ports of WoodFisher and SNOWS", "Edge cases", ("woodfisher", "newton-cg"), 7),
+        ("Ports of WoodFisher and SNOWS", "Ports of SNIP", ("woodfisher", "newton-cg"), 7),
+        ("GraSP, SynFlow and ProsPr", "Edge cases", ("snip", "grasp", "synflow-scores", "prospr"), 10),
     ],
 )
 def test_what_ports_get_wrong_are_known_mistakes(title, after, contracts, count):
