@@ -74,6 +74,8 @@ def iterative_magnitude(
     TypeError, ValueError
         Before any work: arguments that do not fit; `keep` in stages where layers or rows do not share one count.
         Later: what `between` returns does not fit, or revives a pruned weight.
+    numpy.linalg.LinAlgError
+        A unit's sum beyond the range.
 
     See Also
     --------
@@ -82,7 +84,10 @@ def iterative_magnitude(
 
     Notes
     -----
-    Without training between and without rewinding the stages come to the same as one shot, whatever the schedule.
+    Without training between and without rewinding the stages come to the same as one shot for weights, whatever the
+    schedule. Units that went take weights out of the groups of their neighbours, so the next stage ranks other sums;
+    with one hidden layer there are no neighbours.
+
     Units of different layers have groups of different size: with one count for all, a layer whose sums are small loses
     all its units, and the network its function. Hence the share of each layer is what None stands for.
 

@@ -106,6 +106,24 @@ def test_without_training_stages_are_one_shot(seed):
             assert_array_equal(once.mask[key], rp.magnitude(params[key], pattern).mask)
 
 
+@pytest.mark.parametrize(("axis", "names"), [(0, ("0.weight", "2.weight")), (1, ("2.weight", "0.weight"))])
+def test_units_that_went_are_out_of_the_sums_of_their_neighbours(axis, names):
+    """The unit with 1 + 1 goes first, and takes 9 and 7 out of the sums 5 + 9 and 6 + 7: then 5 is the least."""
+    network, (own, other) = rp.mlp([2, 2, 2, 2], bias=False), names
+    sums, ends, rest = np.array([[5.0, 9.0], [6.0, 7.0]]), np.array([[8.0, 8.0], [1.0, 1.0]]), np.ones((2, 2))
+    params = {"0.weight": rest if axis else ends, "2.weight": sums, "4.weight": ends if axis else rest}
+    params = {key: value.T if axis else value for key, value in params.items()}
+    pattern = rp.Groups(keep=2, axis=axis)
+    once, stages = (
+        rp.iterative_magnitude(network, params, pattern, steps=steps, allocation="global") for steps in (1, 4)
+    )
+    assert stages.trace == (0.25, 0.5, 0.5, 0.5)
+    assert once.scores[own].tolist() == [16.0, 2.0]
+    assert once.scores[other].tolist() == [14.0, 13.0]
+    assert stages.scores[other].tolist() == [0.0, 6.0]
+    assert np.any(stages.mask["4.weight"] != once.mask["4.weight"])
+
+
 def test_masks_shrink_and_counts_are_the_schedules():
     network, params, *_ = problem("convolutions")
     seen = []
@@ -248,6 +266,13 @@ def test_mixtures_are_refused():
     ):
         with pytest.raises(TypeError, match="need arrays of one kind"):
             call()
+
+
+def test_a_sum_beyond_the_range_is_an_error():
+    network = rp.mlp([2, 3, 2], bias=False)
+    params = {"0.weight": np.full((3, 2), 1.5e308), "2.weight": np.ones((2, 3))}
+    with pytest.raises(np.linalg.LinAlgError, match="need the sum over a unit in the range of float64"):
+        rp.iterative_magnitude(network, params, rp.Groups(sparsity=0.5))
 
 
 def revived(params, masks, stage):

@@ -52,8 +52,8 @@ def force(
     Returns
     -------
     Pruned
-        As of `snip`; `scores` are those of the last step, and `trace` has the number of kept weights after each.
-        Without `revive` a weight that went earlier has the score 0.
+        As of `snip`; `scores` are those of the last step. `trace` has the number of kept weights after each step
+        where there are several. Without `revive` a weight that went earlier has the score 0.
 
     Raises
     ------

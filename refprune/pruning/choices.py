@@ -13,7 +13,7 @@ from refprune.arrays import Array, astype, concat, from_numpy, full, namespace, 
 from refprune.counts import units_to_prune
 from refprune.layout import prune
 from refprune.methods.many_weights import ManyWeights, many_weights
-from refprune.methods.system import floating
+from refprune.methods.system import floating, in_range
 from refprune.network import Network
 from refprune.patterns import NM, Groups, Pattern, Unstructured
 
@@ -98,7 +98,13 @@ class Units:
         return {name: a if name in inside else full(a.shape, 0, a) for name, a in arrays.items()}
 
     def scores(self, arrays: dict) -> dict:
-        """Name of the producer's weight -> the sums over the groups, (units,), in float64 where there is one."""
+        """Name of the producer's weight -> the sums over the groups, (units,), in float64 where there is one.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            A sum beyond the range.
+        """
         found = {}
         for link, names in zip(self.links, self.names, strict=True):
             total = 0
@@ -106,8 +112,9 @@ class Units:
                 a, xp = astype(arrays[name], widest(arrays[name])), namespace(arrays[name])
                 lead = a.shape[0] if self.axis else 1
                 parts = xp.reshape(a, (lead, link.units, prod(a.shape) // (lead * link.units)))
-                total = total + xp.sum(xp.sum(parts, axis=2), axis=0)
-            found[f"{link.producer}.weight"] = total
+                with np.errstate(over="ignore"):  # what is not finite is found
+                    total = total + xp.sum(xp.sum(parts, axis=2), axis=0)
+            found[f"{link.producer}.weight"] = in_range("the sum over a unit", total)
         return found
 
     def spread(self, vector: np.ndarray) -> dict:
