@@ -52,7 +52,9 @@ def grasp(
 
     Taking out weight w changes :math:`g^T g` by about twice its score. A score below zero tells of a weight that the
     gradient flow needs. Scores are signed: where many weights have a positive one, going by size would keep what
-    should go. The published code divides the outputs by a temperature of 200 first, which is another loss.
+    should go. The published code divides the outputs by a temperature of 200 first, which is another loss, and takes
+    g and H over the weights alone. Undivided, most weights that stay may be those that make the network sure and
+    wrong: then the gradient is long, and training does not come back from there. Look at the loss of the answer.
 
     Source: Wang, Zhang, Grosse 2020, (8) and algorithm 1.
 
