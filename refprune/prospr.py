@@ -62,7 +62,8 @@ def prospr(
         The weights w before training, biases and all.
     batches : iterable of (x, y)
         :math:`B_0, \dots, B_M`: one batch for each step, and a last one for the loss. With one pair there is no step,
-        and the scores are those of SNIP. ``[(x, y)] * (M + 1)`` takes the same data throughout.
+        and the scores are those of SNIP. ``[(x, y)] * (M + 1)`` takes the same data throughout. They are gathered
+        first and not copied: an iterator must not write the next batch into the arrays of the last.
     pattern : Unstructured, NM or Groups
         The scope of `Unstructured` is the network unless it says ``"layer"`` or ``"row"``; N:M is of every layer.
         `Groups`, without labels, stands for neurons and filters. The weights of a unit share one switch: those of its
@@ -121,10 +122,10 @@ def prospr(
     .. math:: a_t = \mu a_{t+1} - \eta v_{t+1}, \qquad v_t = v_{t+1} + (H_t + \lambda I)\, a_t, \qquad
               \text{score} = |w \odot v_0| .
 
-    Time: M + 1 gradients and M products with a Hessian of at most 8/3 gradients. Memory beside that of a gradient: M
-    vectors of all d parameters. With ``store_every=k`` at most :math:`2 \lceil M / k \rceil + k`, which is least near
-    :math:`k = \sqrt{2 M}`, and up to M more gradients; with ``first_order`` none. At a kink of the network any
-    one-sided derivative is taken.
+    Time: M + 1 gradients and M products with a Hessian of at most 8/3 gradients. Memory: the batches, what such a
+    product needs, a few vectors of all d parameters, and M more that store the training. With ``store_every=k`` these
+    are at most :math:`2 \lceil M / k \rceil + k`, which is least near :math:`k = \sqrt{2 M}`, for up to M more
+    gradients; with ``first_order`` none. At a kink of the network any one-sided derivative is taken.
 
     Source: Alizadeh et al. 2022, Prospect Pruning (ProsPr), (5) to (8).
 
@@ -153,8 +154,8 @@ def prospr(
     units = isinstance(choice, Units)
     if layers is not None and not units:
         raise ValueError(f"need layers with Groups alone; got {layers!r} with {pattern}")
-    path = _checked(network, params, batches, lr, momentum, weight_decay, loss, store_every)
     first_order, detach_first = flag("first_order", first_order), flag("detach_first", detach_first)
+    path = _checked(network, params, batches, lr, momentum, weight_decay, loss, store_every)
     v = meta_gradient(path, first_order, detach_first)
     slopes, power = product(path.params, split(network, v))
     if units:  # of what makes a unit, only the weights of its row have the switch
@@ -172,8 +173,8 @@ def meta_gradient(path: TrainingPath, first_order: bool, detach_first: bool) -> 
     """The derivative (d,) of the last batch's loss after the steps in the parameters before them."""
     last = len(path.batches) - 1
     theta, back = path.there(keep=not first_order)
-    v, a = path.gradient(last, theta), None
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found
+        v, a = finite(path.gradient(last, theta), f"gradient after {last} steps"), None
         for t, theta in back:
             if t == 0 and detach_first and path.momentum:
                 break
@@ -183,26 +184,13 @@ def meta_gradient(path: TrainingPath, first_order: bool, detach_first: bool) -> 
 
 
 def _checked(network, params, batches, lr, momentum, decay, loss, every):
-    """The path of the training, in one precision.
+    """The path of the training, in one precision. An iterator is not asked before the numbers fit.
 
     Raises
     ------
     TypeError, ValueError
         Arguments that do not fit.
     """
-    if isinstance(batches, (str, dict)) or not isinstance(batches, Iterable):
-        raise TypeError(f"need batches to be a list of (x, y); got {type(batches).__name__}")
-    found = []
-    for t, batch in enumerate(batches):
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"need pairs (x, y) in batches; got {type(batch).__name__} at {t}")
-        try:
-            prepared(network, params, *batch, loss)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"batches[{t}]: {error}") from error
-        found.append(tuple(batch))
-    if not found:
-        raise ValueError("need at least one pair (x, y) in batches; got none")
     lr, decay, momentum = (
         nonnegative(name, value)
         for name, value in (("lr", lr), ("weight_decay", decay), ("momentum", momentum))
@@ -210,6 +198,20 @@ def _checked(network, params, batches, lr, momentum, decay, loss, every):
     if momentum >= 1:
         raise ValueError(f"need momentum in [0, 1); got {momentum}")
     every = integer("store_every", every, least=1)
+    if isinstance(batches, (str, dict)) or not isinstance(batches, Iterable):
+        raise TypeError(f"need batches to be a list of (x, y); got {type(batches).__name__}")
+    found = []
+    for t, batch in enumerate(batches):
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            of = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+            raise TypeError(f"need pairs (x, y) in batches; got {type(batch).__name__}{of} at {t}")
+        try:
+            prepared(network, params, *batch, loss)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batches[{t}]: {error}") from error
+        found.append(tuple(batch))
+    if not found:
+        raise ValueError("need at least one pair (x, y) in batches; got none")
     names, (xs, ys) = [*network.shapes, *network.constants], zip(*found, strict=True)
     numbers = [*xs, *ys] if loss == "squared" else xs
     arrays = cast(*(params[name] for name in names), *numbers)

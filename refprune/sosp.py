@@ -13,8 +13,11 @@ Structured Pruning, SOSP-H.
 
 from collections.abc import Iterable
 
-from refprune.arrays import Array, astype, widest
+import numpy as np
+
+from refprune.arrays import Array, astype, times_power, widest
 from refprune.methods.system import in_range
+from refprune.methods.weight_scores import product
 from refprune.network import Network
 from refprune.network.derivatives import prepared, split
 from refprune.patterns import Groups
@@ -122,26 +125,25 @@ def sosp(
     if allocation is None:
         raise ValueError("need allocation to be global or layer; got None")
     units, pattern = choices(network, params, pattern, allocation, layers)
-    scores = _scores(network, units, params, x, y, loss, against)
+    scores, power = _scores(network, units, params, x, y, loss, against)
     weight, mask = units.removed(params, units.kept(pattern, scores))
+    scores = {name: in_range("a score", times_power(own, power)) for name, own in scores.items()}
     return Pruned(weight, mask, scores=scores)
 
 
 def _scores(network, units, params, x, y, loss, against):
-    """Name -> the scores of the units of a layer, (units,)."""
+    """(c, e): name -> the scores of a layer's units (units,), as ``c 2**e``: none is lost to the range."""
     ready, x, y = prepared(network, params, x, y, loss)
     theta = {name: ready[name] for name in network.shapes}
-    slope = network.gradient(ready, x, y, loss)
     together = theta if against == "all" else units.members(theta)
-    product = split(network, network.hvp(ready, x, y, network.flatten(ready | together), loss))
-    first, second = (units.scores(_products(theta, found)) for found in (slope, product))
-    return {name: in_range("a score", abs(first[name]) + abs(second[name]) / 2) for name in first}
-
-
-def _products(theta, other):
-    """Name -> the products entry by entry, in float64 where there is one."""
-    found = {}
-    for name, array in theta.items():
-        in_range("a derivative", other[name])
-        found[name] = astype(array, widest(array)) * astype(other[name], widest(array))
-    return found
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found
+        slope = network.gradient(ready, x, y, loss)
+        curve = split(network, network.hvp(ready, x, y, network.flatten(ready | together), loss))
+    both = {
+        (term, name): astype(in_range("a derivative", a), widest(a))
+        for term, found in enumerate((slope, curve))
+        for name, a in found.items()
+    }
+    both, power = product({(term, name): theta[name] for term, name in both}, both)
+    first, second = (units.scores({name: both[term, name] for name in theta}) for term in (0, 1))
+    return {name: abs(first[name]) + abs(second[name]) / 2 for name in first}, power

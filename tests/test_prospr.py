@@ -40,6 +40,25 @@ def test_scores_are_the_slopes_of_the_loss_after_the_steps(name, momentum):
         close(scores(name, M, M, momentum=momentum), right, 1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "weight_decay": 0.3}], ids=str)
+@pytest.mark.parametrize("name", ["tanh", "convolutions"])
+def test_the_steps_are_those_of_train(name, options):
+    """By differences of the loss after `rp.train`, that keeps every parameter an array of its own."""
+    network, params, ((x, y), other), loss = setting(name, 1)
+    theta = network.flatten(params)
+
+    def after(c):
+        start = params | network.unflatten(c * theta, params)
+        trained = rp.train(
+            network, start, x, y, epochs=3, batch_size=None, lr=LR, loss=loss, **{"momentum": 0.0} | options
+        )
+        return network.loss(trained, *other, loss)
+
+    slopes = finite_differences.gradient(after, np.ones(len(theta)))
+    answer = rp.prospr(network, params, [(x, y)] * 3 + [other], HALF, LR, loss=loss, **options)
+    close(vector(answer.scores), np.abs(slopes)[prunable(network)], 1e-6)
+
+
 def through_autograd(name, M=2, seed=0, weight_decay=0.0, **options):
     """Autograd through the unrolled steps, with autograd's own gradients inside; of refprune the forward pass alone."""
     network, params, batches, loss = setting(name, M, seed)
@@ -372,13 +391,18 @@ ERRORS = [
     ({"params": {}}, ValueError, "need params named"),
     ({"batches": 3}, TypeError, "need batches to be a list of .x, y.; got int"),
     ({"batches": []}, ValueError, "at least one pair .x, y. in batches"),
+    ({"batches": [(np.ones((2, 3)), np.zeros(2, int), 1)]}, TypeError, "got tuple of 3 at 0"),
     ({"batches": [np.ones(3)]}, TypeError, "need pairs .x, y. in batches; got ndarray at 0"),
     ({"second": (np.ones((2, 4)), np.zeros(2, int))}, ValueError, r"batches\[1\]: .*Dense"),
     ({"second": (np.ones((2, 3)), np.zeros(3, int))}, ValueError, r"batches\[1\]: need y of shape \(2,\)"),
     ({"second": (np.ones((2, 3)), np.array([0, 9]))}, ValueError, r"batches\[1\]: need labels in"),
     ({"second": (np.full((2, 3), np.nan), np.zeros(2, int))}, ValueError, r"batches\[1\]: need finite"),
     ({"second": (np.ones((0, 3)), np.zeros(0, int))}, ValueError, r"batches\[1\]: .*at least one sample"),
-    ({"pattern": rp.Blocks(2, keep=1)}, TypeError, "need an Unstructured"),
+    (
+        {"pattern": rp.Blocks(2, keep=1)},
+        TypeError,
+        "need pattern to be Unstructured, NM or Groups; got Blocks",
+    ),
     ({"pattern": rp.Unstructured(keep=99)}, ValueError, "need keep <= 30"),
     ({"pattern": rp.Groups(keep=8)}, ValueError, "need keep <= 7"),
     ({"pattern": rp.Groups(keep=1, labels=np.zeros(4, int))}, ValueError, "need Groups without labels"),
@@ -409,9 +433,21 @@ def test_errors_before_any_work(changed, kind, message, monkeypatch):
         rp.prospr(**given)
 
 
-@pytest.mark.parametrize("lr", [1e200, 1e40])
-def test_steps_that_diverge(lr):
-    network, params, batches, loss = setting("squared", 6)
+@pytest.mark.parametrize(
+    "wrong", [{"lr": -1}, {"momentum": 1}, {"store_every": 0}, {"detach_first": 1}], ids=str
+)
+def test_numbers_that_do_not_fit_leave_an_iterator_as_it_was(wrong):
+    network, params, batches, _ = setting("tanh")
+    given = iter(batches)
+    with pytest.raises((TypeError, ValueError), match=f"need {next(iter(wrong))}"):
+        rp.prospr(network, params, given, HALF, **{"lr": LR} | wrong)
+    assert next(given) is batches[0]
+
+
+@pytest.mark.parametrize(("lr", "M"), [(1e200, 6), (1e40, 6), (1e200, 1), (1e120, 1)])
+def test_steps_that_diverge(lr, M):
+    """With no warning before. With one step the weights are finite, and what is not is a gradient or a product."""
+    network, params, batches, loss = setting("squared", M)
     with pytest.raises(FloatingPointError, match="need finite numbers; got NaN or Inf in the"):
         rp.prospr(network, params, batches, HALF, lr, loss=loss)
 

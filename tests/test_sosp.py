@@ -302,11 +302,31 @@ def test_the_scale_of_the_loss_is_no_matter(scale):
     assert_array_equal(answer.mask["8.weight"], right.mask["8.weight"])
 
 
-def test_scores_beyond_the_range_are_an_error():
-    network, params, x, y, loss = problem("convolutions")
-    scaled = params | {key: params[key] * 2.0**600 for key in ("8.weight", "8.bias")}
-    with pytest.raises(np.linalg.LinAlgError, match="in the range of float64"), np.errstate(all="ignore"):
-        rp.sosp(network, scaled, x, y * 2.0**600, rp.Groups(keep=2), loss=loss)
+def homogeneous(c):
+    """(network, params, x, y): the weights of two layers times c, what follows them by c too: scores times c^4."""
+    network, params, x, _, _ = problem("perceptron, 1 layer")
+    y = np.random.default_rng(11).normal(size=(len(x), 2))
+    power = {"2.bias": 2}
+    return network, {key: value * c ** power.get(key, 1) for key, value in params.items()}, x, y * c**2
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_tiny_loss_ranks_as_before(axis):
+    """Scores below the smallest number, of derivatives that are not: what is ranked keeps its digits."""
+    pattern = rp.Groups(keep=2, axis=axis)
+    right = rp.sosp(*homogeneous(1.0), pattern, loss="squared")
+    for power in (-200, -268, -300):
+        answer = rp.sosp(*homogeneous(2.0**power), pattern, loss="squared")
+        assert_array_equal(answer.mask["0.weight"], right.mask["0.weight"])
+        assert_array_equal(answer.mask["2.weight"], right.mask["2.weight"])
+        assert_array_equal(answer.scores["0.weight"], np.ldexp(right.scores["0.weight"], 4 * power))
+
+
+@pytest.mark.parametrize(("power", "what"), [(300, "a score"), (360, "a derivative")])
+def test_what_is_beyond_the_range_is_an_error(power, what):
+    """With no warning before."""
+    with pytest.raises(np.linalg.LinAlgError, match=f"need {what} in the range of float64"):
+        rp.sosp(*homogeneous(2.0**power), rp.Groups(keep=2), loss="squared")
 
 
 def arguments(**changes):

@@ -34,15 +34,15 @@ def problem(name, M, dtype="float64"):
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", ["perceptron", "convolutions"])
 def test_scores_through_the_steps_take_less_than_four_and_a_half_gradients_for_each(name):
-    """M = 3 steps with momentum; by the counts of products it is 11/3 and less. Both are timed in turn."""
+    """M = 3 steps with momentum; by the counts of products it is 3 and less. Both in turn, the best of each."""
     network, params, batches = problem(name, 3)
-    pattern, ratios = rp.Unstructured(sparsity=0.9), []
-    for _ in range(5):
-        slow, _ = seconds(lambda: rp.prospr(network, params, batches, pattern, 0.1, 0.9))
-        fast, _ = seconds(lambda: [network.gradient(params, *batch) for batch in batches])
-        ratios.append(slow / fast)
-    print(f"{name}: {', '.join(f'{ratio:.2f}' for ratio in ratios)} times the {len(batches)} gradients")
-    assert min(ratios) < 4.5, f"ProsPr takes {min(ratios):.2f} times its gradients"
+    pattern, mine, gradients = rp.Unstructured(sparsity=0.9), [], []
+    for _ in range(7):
+        mine.append(seconds(lambda: rp.prospr(network, params, batches, pattern, 0.1, 0.9))[0])
+        gradients.append(seconds(lambda: [network.gradient(params, *batch) for batch in batches])[0])
+    ratio = min(mine) / min(gradients)
+    print(f"{name}: {ratio:.2f} times the {len(batches)} gradients")
+    assert ratio < 4.5, f"ProsPr takes {ratio:.2f} times its gradients"
 
 
 @pytest.mark.benchmark

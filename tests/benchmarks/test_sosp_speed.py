@@ -28,21 +28,22 @@ def seconds(call):
 @pytest.mark.benchmark
 @pytest.mark.parametrize("units", SHAPES)
 def test_the_cost_does_not_know_the_number_of_groups(units):
-    """By the counts of products 1 + 8/3 gradients at most; both are timed in turn."""
-    given, ratios = problem(units), []
-    for _ in range(7):
-        slow = seconds(lambda: rp.sosp(*given, rp.Groups(sparsity=0.5)))
-        ratios.append(slow / seconds(lambda: given[0].gradient(*given[1:])))
-    print(f"{units} units: {', '.join(f'{ratio:.2f}' for ratio in ratios)} gradients")
-    assert min(ratios) < 5, f"SOSP-H takes {min(ratios):.2f} gradients with {units} units"
+    """By the counts of products 1 + 8/3 gradients at most. Both in turn, the best of each."""
+    given, mine, gradients = problem(units), [], []
+    for _ in range(9):
+        mine.append(seconds(lambda: rp.sosp(*given, rp.Groups(sparsity=0.5))))
+        gradients.append(seconds(lambda: given[0].gradient(*given[1:])))
+    ratio = min(mine) / min(gradients)
+    print(f"{units} units: {ratio:.2f} gradients")
+    assert ratio < 5, f"SOSP-H takes {ratio:.2f} gradients with {units} units"
 
 
 @pytest.mark.benchmark
 def test_one_product_for_all_groups_is_far_from_one_for_each():
-    """1,056 groups: the product of every group by itself takes about as many products."""
+    """1,056 groups: the product of every group by itself, four at a time, which is the fastest way here."""
     network, params, x, y = problem(1056)
-    theta = network.flatten(params)
-    each = seconds(lambda: [network.hvp(params, x, y, theta) for _ in range(5)]) / 5 * 1056
+    four = np.tile(network.flatten(params), (4, 1))
+    each = min(seconds(lambda: network.hvp(params, x, y, four)) for _ in range(3)) * 1056 / 4
     mine = min(seconds(lambda: rp.sosp(network, params, x, y, rp.Groups(sparsity=0.5))) for _ in range(3))
     print(f"{each / mine:.0f} times faster than a product for each of 1,056 groups")
     assert each > 200 * mine, f"only {each / mine:.0f} times faster than a product for each group"
