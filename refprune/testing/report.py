@@ -152,6 +152,8 @@ def _literal(value):
         return "{" + ", ".join(f"{name!r}: {_literal(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_literal(item) for item in value) + "]"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_literal(item) for item in value) + "," * (len(value) == 1) + ")"
     if isinstance(value, Operator):
         return f"testing.Operator({_literal(value.matrix)})"
     if isinstance(value, np.ndarray):
@@ -172,7 +174,7 @@ def _literal(value):
 def _plain(value):
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, Operator):
         return {"operator": _plain(value.matrix)}

@@ -22,7 +22,7 @@ def shrink(problem, axes, fails, seconds=30.0):
     Parameters
     ----------
     problem : dict
-        Argument name -> array, list or mapping of arrays, number or text. Not changed.
+        Argument name -> array, list or mapping of arrays, list of tuples of them, number or text. Not changed.
     axes : dict
         Argument name -> tuple of axis names (of each item, for a list), e.g.
         ``{"weight": ("row", "column"), "gram": ("column", "column")}``.
@@ -94,11 +94,15 @@ class _Search:
             elif isinstance(value, dict):
                 yield from ((name, key, item) for key, item in value.items() if isinstance(item, np.ndarray))
             elif isinstance(value, list):
-                yield from ((name, i, item) for i, item in enumerate(value) if isinstance(item, np.ndarray))
+                every = list(enumerate(value))
+                every += [((i, j), a) for i, own in every if type(own) is tuple for j, a in enumerate(own)]
+                yield from ((name, i, item) for i, item in every if isinstance(item, np.ndarray))
 
     def array(self, name, position):
         """The array at this place; an operator's is its matrix."""
-        value = self.problem[name] if position is None else self.problem[name][position]
+        value = self.problem[name]
+        for step in position if type(position) is tuple else (position,) * (position is not None):
+            value = value[step]
         return value.matrix if isinstance(value, Operator) else value
 
     def replaced(self, changes):
@@ -109,6 +113,9 @@ class _Search:
                 out[name] = Operator(array) if isinstance(self.problem[name], Operator) else array
             else:
                 out[name] = copy.copy(out.get(name, self.problem[name]))
+                if type(position) is tuple:
+                    position, j = position
+                    array = (*out[name][position][:j], array, *out[name][position][j + 1 :])
                 out[name][position] = array
         return out
 
@@ -129,9 +136,7 @@ def _items(search):
 
 def _axes(search):
     """Fewer rows, columns, samples."""
-    steps = [
-        v for v in search.problem.values() if type(v) is int and v > 1
-    ]  # whole groups of m, whole blocks
+    steps = [v for v in search.problem.values() if type(v) is int and v > 1]  # groups of m, blocks
     for axis in dict.fromkeys(a for names in search.axes.values() for a in names):
         for places in _places(search, axis):
             for drop in _chunks(lambda places=places: _size(search, places), steps):
@@ -141,7 +146,7 @@ def _axes(search):
 
 
 def _places(search, axis):
-    """Sets of places that lose an index together: all of one name; an array of a list alone too."""
+    """Sets of places that lose an index together: all of one name; an item of a list alone too."""
     every = [
         (name, position, number)
         for name, position, _ in search.arrays()
@@ -149,8 +154,9 @@ def _places(search, axis):
         if a == axis
     ]
     arrays = {}
-    for name, position, number in every:
-        arrays.setdefault((name, position), []).append((name, position, number))
+    for place in every:
+        item = place[1][0] if type(place[1]) is tuple else place[1]
+        arrays.setdefault((place[0], item), []).append(place)
     sets = [every] if len({_size(search, [place]) for place in every}) == 1 else []
     return sets + ([s for (_, i), s in arrays.items() if i is not None] if len(arrays) > 1 else [])
 
@@ -190,17 +196,15 @@ def _chunks(size, steps):
 def _scalars(search):
     """Smaller counts, rounder shares."""
     for name, value in list(search.problem.items()):
+        simpler = []
         if type(value) is int:
             simpler = _smaller(value)
         elif type(value) is tuple and all(type(part) is int for part in value):
             parts = enumerate(value)
             simpler = [(*value[:i], v, *value[i + 1 :]) for i, part in parts for v in _smaller(part)]
         elif type(value) is float:
-            simpler = [
-                v for v in (0.5, 0.25, round(value, 1), round(value, 2)) if len(repr(v)) < len(repr(value))
-            ]
-        else:
-            continue
+            rounder = (0.5, 0.25, round(value, 1), round(value, 2))
+            simpler = [v for v in rounder if len(repr(v)) < len(repr(value))]
         any(search.attempt(**{name: v}) for v in simpler)
 
 

@@ -1,13 +1,14 @@
 """`testing.run`: records, claims, purity, replay, and the strategies for other people's suites."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from refprune import testing
-from refprune.testing import reference
+from refprune.testing import cases, reference
 from refprune.testing.strategies import problems
 
 
@@ -62,6 +63,20 @@ def test_failures_are_shrunk_named_and_replayed():
     assert set(again.cases) == set(numbers)
     assert set(again.cases.values()) == {"fail"}
     assert options["examples"] == 60
+
+
+def test_a_case_of_pairs_is_printed_as_python_and_stored():
+    def prospr(*call):
+        return {name: 2 * score for name, score in reference.prospr(*call).items()}
+
+    problem = cases.make_case(testing.contracts["prospr"], 0, 0, "float64", {}).problem
+    report = replace(run(magnitude, examples=5), contract="prospr", smallest=problem)
+    scope = {"np": np, "testing": testing, "implementation": prospr}
+    with pytest.raises(AssertionError, match="2 times as large"):
+        exec(report.smallest_text(), scope)
+    stored = json.loads(report.to_json())["smallest"]["batches"][0]
+    assert [part["dtype"] for part in stored] == ["float64", "int64"]
+    assert testing.replay_cases(report.to_json())[0] == "prospr"
 
 
 def test_changed_inputs_and_shared_memory_are_failures():

@@ -78,6 +78,28 @@ def test_lists_lose_items_samples_and_columns():
     assert sorted(b.shape for b in small) == [(1, 1), (2, 1)]
 
 
+def test_pairs_in_a_list_lose_their_samples_together_and_become_simple():
+    rng = np.random.default_rng(4)
+    problem = {"batches": [(rng.normal(size=(size, 3)), rng.integers(5, size=size)) for size in (4, 6, 5)]}
+    given = [(x.copy(), y.copy()) for x, y in problem["batches"]]
+
+    def fails(candidate):
+        batches = candidate["batches"]
+        return (
+            len(batches) >= 2 and all(len(x) == len(y) > 0 for x, y in batches) and batches[-1][0].max() > 0
+        )
+
+    small = shrink(problem, {"batches": ("sample",)}, fails)["batches"]
+    assert [(x.shape, y.shape) for x, y in small] == [((1, 3), (1,))] * 2
+    assert [x.tolist() for x, _ in small] in (
+        [[[0, 0, 0]], [row]] for row in ([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    )
+    assert all(type(pair) is tuple and pair[1].tolist() == [0] for pair in small)
+    for (x, y), (before, labels) in zip(problem["batches"], given):
+        assert np.array_equal(x, before)
+        assert np.array_equal(y, labels)
+
+
 def test_shares_and_labels_become_simple():
     problem = {"weight": np.arange(6.0), "groups": np.array([7, 7, -3, 40, 40, -3]), "sparsity": 0.4666666666}
     axes = {"weight": ("column",), "groups": ("column",)}
