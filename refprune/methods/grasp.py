@@ -8,6 +8,8 @@ Cost: one gradient and one product with the Hessian, no more than 11/3 gradients
 Source: Wang, Zhang, Grosse 2020, Picking Winning Tickets Before Training by Preserving Gradient Flow.
 """
 
+import numpy as np
+
 from refprune.arrays import exponent
 from refprune.methods.many_weights import ManyWeights
 from refprune.methods.system import in_range
@@ -73,9 +75,10 @@ def grasp(
     weights, pattern = network_weights(network, params, pattern)
     x, y = pair(batch)
     every = ManyWeights({name: params[name] for name in network.shapes}, False)
-    g = in_range("a gradient", every.flat(network.gradient(params, x, y, loss)))
-    scale = exponent(g)  # H times a g of the size of 1: the square of a small loss may be below the range
-    Hg = in_range("H g", network.hvp(params, x, y, g * 2.0**-scale, loss))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found
+        g = in_range("a gradient", every.flat(network.gradient(params, x, y, loss)))
+        scale = exponent(g)  # H times a g of the size of 1: the square of a small loss may be below the range
+        Hg = in_range("H g", network.hvp(params, x, y, g * 2.0**-scale, loss))
     Hg = every.restore(Hg)
     flow, power = product(params, {name: Hg[name] for name in weights.arrays})
     flow = weights.flat(flow)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
+
 from refprune.arrays import astype, exponent, integer, namespace, times_power
 from refprune.counts import exact_share, units_to_prune
 from refprune.methods.many_weights import many_weights
@@ -92,7 +94,8 @@ def stages(pattern, steps, weights):
 def sensitivity(network, params, batch, loss, weights, switched):
     """(scores (d,), e): ``|w dL / dw|`` is ``scores 2**e``, for w of `switched` (a dict) and the slope at `params`."""
     x, y = pair(batch)
-    gradient = network.gradient(params, x, y, loss)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found
+        gradient = network.gradient(params, x, y, loss)
     slope = {name: in_range("a gradient", gradient[name]) for name in weights.arrays}
     scores, power = product(switched, slope)
     return abs(weights.flat(scores)), power
