@@ -208,7 +208,7 @@ for name, (now, then) in mean.items():
     print(f"{name:>18} {np.mean([own[0] for own in sizes[name]]):10.0f}    {cells}   {sizes[name][0][1]}")
 
 # %%
-# Mending wins. OBS, and i-SpaSP with a refit, give the next layer new weights and still read more than nine of ten
+# Mending wins. OBS, and i-SpaSP with a refit, give the next layer new weights and still read about nine of ten
 # digits; all that only choose are far behind, and hard to tell from each other with three networks. One epoch of
 # training closes most of the gap, and not all of it.
 
@@ -230,8 +230,8 @@ for name in choosers:
 #
 # Before training, ProsPr chooses no better than chance: the difference is within the spread. Equal shares leave only
 # the choice within a layer, and before training one random filter is about as good as another. But a small network
-# that was trained from the start is as good as a large one that was pruned with care. What pruning must beat, at equal
-# multiply-adds, is that.
+# that was trained from the start is about as good as a large one that was pruned with care. What pruning must beat, at
+# equal multiply-adds, is that. The large one has its time behind it, though: to choose and mend took no training.
 
 assert mean["SOSP-H, one count"][1] < mean["SOSP-H"][1] - 0.1
 assert all(cost <= BUDGET for cost, _ in sizes["SOSP-H, one count"])
