@@ -113,8 +113,8 @@ def prospr(
 
     Notes
     -----
-    Biases and BatchNorm2d take the steps and have no switch. A unit's score is :math:`|\sum_{j \in B} w_j v_j|`, with
-    the signs inside.
+    Biases and BatchNorm2d take the steps and have no switch. BatchNorm2d is at inference, as in `train`; the published
+    code takes the statistics of every batch. A unit's score is :math:`|\sum_{j \in B} w_j v_j|`, with the signs inside.
 
     Momentum, masks that are not applied again after the start, and new batches are all in the derivative. The adjoint:
     with :math:`v_M = \nabla L(\theta_M; B_M)` and :math:`a_M = 0`, for t = M - 1, ..., 0
