@@ -103,7 +103,7 @@ assert answer.weight["2.weight"].ravel().tolist() == [0, 1]
 # - *GraSP*: the highest :math:`-w\, (H g)` of the same batch, H the Hessian and g the gradient: a weight whose removal
 #   makes the gradient shorter stays;
 # - *ProsPr*: the smallest :math:`|\partial L(\theta_3) / \partial c|`, after three steps on 256 images each;
-# - *SynFlow*: the smallest flow, in 40 steps, without an image.
+# - *SynFlow*: the smallest flow, in 30 steps, without an image.
 #
 # All layers share one count. The weights that are left are trained from where they are, in the same way for all. We do
 # it with five networks, and print the mean and the standard deviation.
@@ -127,7 +127,7 @@ CHOICES = {  # (parameters, pattern, rng) -> Pruned
     "GraSP": lambda params, pattern, rng: rp.grasp(network, params, (x, y), pattern),
     "SNIP": lambda params, pattern, rng: rp.snip(network, params, (x, y), pattern),
     "ProsPr": lambda params, pattern, rng: rp.prospr(network, params, batches(4, rng), pattern, 0.1, 0.9),
-    "SynFlow": lambda params, pattern, rng: rp.synflow(network, params, (64,), pattern, steps=40),
+    "SynFlow": lambda params, pattern, rng: rp.synflow(network, params, (64,), pattern, steps=30),
 }
 
 
