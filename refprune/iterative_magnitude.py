@@ -128,7 +128,7 @@ def iterative_magnitude(
         raise TypeError(f"need between to be a callable; got {type(between).__name__}")
     steps = integer("steps", steps, least=1)
     plan = stages(pattern, steps, start_sparsity, chosen.total, chosen.shared, schedule)
-    progress, found, kept, trace = flag("progress", progress), copies(params), None, ()
+    progress, found, kept, trace = flag("progress", progress), params, None, ()
     back = None if rewind is None else settled(network, rewind, {}, found, "rewind")
     namespace(*params.values(), *(back or {}).values())
     with bar("magnitude", steps, progress) as moved:

@@ -179,6 +179,21 @@ def test_units_that_went_stay_away():
     assert answer.trace[-1] == 6 / 8
 
 
+def test_weights_that_went_stay_away_where_all_are_zero():
+    network = rp.Network([rp.Dense(4, 1, bias=False)])
+    params, masks = {"0.weight": np.array([[4.0, 3.0, 2.0, 1.0]])}, []
+
+    def zeros(values, mask, stage):
+        masks.append(mask["0.weight"].tolist())
+        return {key: 0 * value for key, value in values.items()}
+
+    answer = rp.iterative_magnitude(
+        network, params, rp.Unstructured(keep=1), zeros, steps=3, schedule="exponential"
+    )
+    assert masks == [[[True, True, True, False]], [[False, True, True, False]]]
+    assert answer.mask["0.weight"].tolist() == [[False, False, True, False]]
+
+
 def test_units_share_one_count_where_that_is_asked():
     """The units of the second layer have sums of half the size: all of them go first."""
     network = rp.mlp([8, 6, 6, 2], bias=False)

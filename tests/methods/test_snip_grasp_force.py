@@ -230,6 +230,7 @@ def test_steps_that_fall_exponentially():
         (rp.Unstructured(sparsity=0.84, scope="layer"), 2, (24, 9)),  # 0.6 and 0.84 of 20, 25 and 15 go
         (rp.Unstructured(sparsity=Decimal("0." + 20 * "9"), scope="layer"), 3, (0, 0, 0)),
         (rp.NM(1, 4, remainder="dense"), 2, (34, 21)),  # 2 and 1 of 4, in 13 groups, and 8 beside them
+        (rp.NM(1, 4, remainder="dense"), 3, (47, 34, 21)),  # 3 (2.5) and 2 (1.6) of 4 before
         (rp.Unstructured(keep=1, scope="row"), 1, ()),
     ):
         assert rp.force(network, params, batch, pattern, steps, loss=loss).trace == expected
@@ -293,6 +294,41 @@ def test_layers_that_trade_a_factor_beyond_the_range_have_the_same_scores(method
     for key in network.prunable:
         assert_array_equal(there.scores[key], here.scores[key])
         assert_array_equal(there.mask[key], here.mask[key])
+
+
+@pytest.mark.parametrize("method", ["snip", "force"])
+def test_units_that_trade_a_factor_have_the_same_scores(method):
+    """Weights and slopes of one unit are 2^50 times those of the next, which are a 2^50th: products are near 1."""
+    network, rng = rp.mlp([4, 5, 3, 2], bias=False), np.random.default_rng(86)
+    params = {key: rng.normal(size=shape).astype("float32") for key, shape in network.shapes.items()}
+    batch, half = (
+        tuple(rng.normal(size=(6, n)).astype("float32") for n in (4, 2)),
+        rp.Unstructured(sparsity=0.5),
+    )
+    factors = np.float32([2.0**50, 2.0**-50, 1, 2.0**-50, 2.0**50])
+    traded = {"0.weight": params["0.weight"] * factors[:, None], "2.weight": params["2.weight"] / factors}
+    here, there = (
+        getattr(rp, method)(network, own, batch, half, loss="squared") for own in (params, params | traded)
+    )
+    for key in network.prunable:
+        assert_array_equal(there.scores[key], here.scores[key])
+        assert_array_equal(there.mask[key], here.mask[key])
+
+
+def test_a_branch_that_is_off_takes_no_digits_from_the_others():
+    """Its slopes are 2^120 times theirs, on weights of 0: scores of 0, whatever the power of two."""
+    network = rp.Network(
+        [rp.Residual([rp.Dense(4, 4, bias=False), rp.Dense(4, 4, bias=False)]), rp.Dense(4, 3)]
+    )
+    rng = np.random.default_rng(87)
+    params = {key: rng.normal(size=shape).astype("float32") for key, shape in network.shapes.items()}
+    params["0.body.1.weight"] *= 0
+    batch = rng.normal(size=(6, 4)).astype("float32"), rng.integers(0, 3, size=6)
+    traded = params | {"0.body.0.weight": params["0.body.0.weight"] * np.float32(2.0**120)}
+    here, there = (rp.snip(network, own, batch, rp.Unstructured(keep=5)) for own in (params, traded))
+    assert not any(there.scores[f"0.body.{n}.weight"].any() for n in range(2))
+    assert here.scores["1.weight"].all()
+    assert_array_equal(there.scores["1.weight"], here.scores["1.weight"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
