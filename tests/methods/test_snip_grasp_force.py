@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import refprune as rp
 import refprune.definitions as definitions
 from refprune.definitions import finite_differences
+from refprune.methods.weight_scores import product
 from tests.methods.problems import fractions
 from tests.methods.start_scores import (
     EPS,
@@ -313,6 +314,16 @@ def test_units_that_trade_a_factor_have_the_same_scores(method):
     for key in network.prunable:
         assert_array_equal(there.scores[key], here.scores[key])
         assert_array_equal(there.mask[key], here.mask[key])
+
+
+def test_products_have_the_power_of_what_is_left():
+    """The largest factors of a are 2^60, its products 1; those of b are at 2^-20, and keep all their digits."""
+    large, odd = np.float32([2.0**60, 2.0**-60]), np.float32([1.2345678, -3.0])
+    found, power = product(
+        {"a": large, "b": odd * np.float32(2.0**-20)}, {"a": 1 / large, "b": np.ones(2, dtype="float32")}
+    )
+    assert_array_equal(np.ldexp(found["a"], power), [1, 1])
+    assert_array_equal(np.ldexp(found["b"], power + 20), odd)
 
 
 def test_a_branch_that_is_off_takes_no_digits_from_the_others():
