@@ -70,20 +70,18 @@ assert at_once.weight["0.weight"].tolist() == [[1, 0]]
 #
 # .. code-block:: text
 #
-#                       first layer        second layer
-#    all six             1   1   1   1        2   2
-#    two left, at once   0   0   0   0        1   1       nothing gets through
-#    two left, in steps  0   0   0   1        0   1       a path
+#                         first layer        second layer
+#    scores of all six     1   1   1   1        2   2
+#    two stay, at once     0   0   0   0        1   1       nothing gets through
+#    two stay, in steps    0   0   0   1        0   1       a path
 #
 # Each layer carries a flow of 4 in all, and the first one shares it among more weights. So all of them are worth less,
 # and go at once. That is *layer collapse*, and no method that ranks once is safe from it. SynFlow takes a few weights
 # at a time and counts again: as its neighbours go, the last weight of a layer has the whole flow, and is worth as much
 # as any.
 
-tiny, ones = (
-    rp.mlp([2, 2, 1], bias=False),
-    {"0.weight": np.ones((2, 2)), "2.weight": np.ones((1, 2))},
-)
+tiny = rp.mlp([2, 2, 1], bias=False)
+ones = {"0.weight": np.ones((2, 2)), "2.weight": np.ones((1, 2))}
 for steps in (1, 100):
     answer = rp.synflow(tiny, ones, (2,), rp.Unstructured(keep=2), steps)
     print(f"{steps:3d} steps:", *answer.weight["0.weight"].ravel(), " ", *answer.weight["2.weight"].ravel())
