@@ -34,7 +34,8 @@ class Mistake:
     call : callable
         It has the call of its contract.
     shows : tuple of str
-        For mistakes whose numbers are right: (check that breaks, words of its explanation).
+        For mistakes whose numbers are right: (check that breaks, words of its explanation), and the flags of the
+        cases where it breaks, if it does in some alone.
     """
 
     name: str

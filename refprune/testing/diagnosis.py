@@ -164,9 +164,12 @@ def shown(contract, failures) -> list:
     names = []
     for mistake in contract.mistakes:
         if mistake.shows:
-            check, words = mistake.shows
+            check, words, *flags = mistake.shows
             places = (check, "repeatable", "invariant")
-            found = sum(record.check in places and words in record.explanation for record in failures)
+            found = sum(
+                record.check in places and words in record.explanation and set(flags) <= set(record.flags)
+                for record in failures
+            )
             if found >= 3 and found >= SHOWN * len(failures):
                 names.append(mistake.name)
     return names if len(names) == 1 else []

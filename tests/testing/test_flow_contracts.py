@@ -373,6 +373,53 @@ def test_flags_of_flows_are_what_they_say():
         assert max((abs(a).max() for a in shifts), default=100) > 10
 
 
+def test_many_samples_fill_no_batch_and_one_of_them_is_there_twice():
+    for case in flagged("grasp", "ManySamples"):
+        x, y = case.problem["x"], case.problem["y"]
+        assert all(len(x) % size for size in (2, 4, 8, 16, 32, 64))
+        assert np.array_equal(x[0], x[-1])
+        assert np.array_equal(y[0], y[-1])
+        assert len(np.unique(x, axis=0)) == len(x) - 1
+        for keep in (64, len(x) - 1):
+            assert broken(
+                "grasp", case.problem, right("grasp", {**case.problem, "x": x[:keep], "y": y[:keep]})
+            )
+
+
+def test_saturated_units_are_far_from_zero_in_every_activation():
+    for case in flagged("grasp", "Saturated"):
+        layers, params = case.problem["layers"], case.problem["params"]
+        kinds = {layer["body"][1]["type"] for layer in layers[:-1]}
+        assert kinds == {"tanh", "sigmoid", "gelu", "silu", "softplus"}
+        for k in range(len(layers) - 1):
+            x = derivatives.forward(layers[:k], params, case.problem["x"]) if k else case.problem["x"]
+            z = x @ params[f"{k}.body.0.weight"].T + params[f"{k}.body.0.bias"]
+            assert (np.abs(z).min(0) > 5).sum() == 4
+            assert (z.min(0) > 38).sum() == 1
+            assert not ((z > 19) & (z < 38)).any()  # where PyTorch takes softplus for a line, and it is none
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_that_are_not_contiguous_are_of_every_kind(name):
+    for case in flagged(name, "NonContiguous"):
+        params = case.problem["params"]
+        assert {len(array.shape) for array in params.values()} == {1, 2, 4}
+        assert any("running" in key for key in params)
+        arrays = [*params.values(), *([case.problem["x"], case.problem["y"]] if name == "grasp" else [])]
+        assert not any(array.flags.c_contiguous for array in arrays if array.size > 1)
+
+
+def test_a_larger_image_has_another_flow_through_the_same_weights():
+    moved = 0
+    for case, _ in cases("synflow-scores", 60):
+        problem = synflow_build.larger_image(of("synflow-scores"), case.problem, None)
+        if problem is not None:
+            old, new = (right("synflow-scores", p) for p in (case.problem, problem))
+            assert old.keys() == new.keys()
+            moved += any(abs(new[key] - old[key]).max() > 1e-3 * abs(old[key]).max() for key in old)
+    assert moved > 3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_transformed_calls_have_answers_that_pass(name):
     done = dict.fromkeys((move.__name__ for move in of(name).transforms), 0)
@@ -438,6 +485,44 @@ def test_a_run_names_the_mistake(name, mistake):
     report = testing.run(found.call, few, examples=20, isolate=False)
     assert report.outcome == "fail"
     assert report.looks_like == [mistake]
+
+
+def _nan_where_inputs_are_dead(layers, params, x, y, loss):
+    """NaN that no large logits make."""
+    found = right("grasp", {"layers": layers, "params": params, "x": x, "y": y, "loss": loss})
+    return {name: score / (score != 0) for name, score in found.items()}
+
+
+def _kernels_have_no_scores(*call):
+    return {name: score for name, score in of("synflow-scores").reference(*call).items() if score.ndim == 2}
+
+
+def _norms_have_scores(layers, params, input_shape):
+    found = of("synflow-scores").reference(layers, params, input_shape)
+    return found | {name: 0 * a for name, a in params.items() if name.endswith("weight") and a.ndim == 1}
+
+
+def _biases_are_zeroed(layers, params, input_shape):
+    found = of("synflow-scores").reference(layers, params, input_shape)
+    for name, array in params.items():
+        array *= not name.endswith("bias")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "names"),
+    [
+        ("grasp", _nan_where_inputs_are_dead, []),
+        ("synflow-scores", _kernels_have_no_scores, ["weights-left-out"]),
+        ("synflow-scores", _norms_have_scores, ["others-scored"]),
+        ("synflow-scores", _biases_are_zeroed, ["parameters-overwritten"]),
+    ],
+)
+def test_what_is_named_is_true_of_other_versions_of_it(name, call, names):
+    with np.errstate(all="ignore"):
+        report = testing.run(call, name, examples=41, isolate=False, shrink=False)
+    assert report.outcome == "fail"
+    assert report.looks_like == names
 
 
 @pytest.mark.parametrize(

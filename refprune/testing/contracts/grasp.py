@@ -13,10 +13,8 @@ from .. import network_transforms as moves
 from ..architectures import PALETTE
 from ..contract import Check, CheckSpec, Contract, failed, passed
 from ..network_differences import ROUNDING, STEP, TRUNCATION, Along, Crossed
-from . import networks, score_view
+from . import grasp_build, networks, score_view
 from .grasp_mistakes import MISTAKES, grasp
-
-FLAGS = tuple(flag for flag in networks.FLAGS if flag != "Kink")
 
 
 def _batches(problem):
@@ -134,9 +132,9 @@ CONTRACT = Contract(
     checks=(*checks.BEFORE, score_view.FORM, checks.FINITE, FLOW, score_view.EQUAL, *checks.AFTER),
     mistakes=MISTAKES,
     view=partial(score_view.NetworkScoreView, method=METHOD),
-    flags=FLAGS,
+    flags=grasp_build.FLAGS,
     shapes=tuple(PALETTE),
-    build=partial(networks.build, quantity="grasp"),
+    build=grasp_build.build,
     axes={"x": ("sample",), "y": ("sample",)},
     transforms=(
         moves.samples_reordered,
@@ -147,7 +145,7 @@ CONTRACT = Contract(
         moves.hidden_units,
     ),
     example=EXAMPLE,
-    suits=networks.suits,
+    suits=grasp_build.suits,
     sizes=lambda name: None,
     call_shapes=networks.SHAPES,
 )

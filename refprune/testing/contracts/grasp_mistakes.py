@@ -149,7 +149,7 @@ MISTAKES = (
             }),
     Mistake("temperature", "the outputs are divided by 200 first, as in the published code", _cooled()),
     Mistake("softmax-overflows", "exponentials are taken of the outputs as they are",
-            _with_loss(naive_slope, naive_curvature), shows=("finite", "NaN or Inf")),
+            _with_loss(naive_slope, naive_curvature), shows=("finite", "NaN or Inf", "LargeLogits")),
     Mistake("normalised", "the scores are divided by the size of their sum", _normalised),
     Mistake("shortcut-constant", "derivatives do not go through the shortcut",
             _throughout(wrong.shortcut_constant())),

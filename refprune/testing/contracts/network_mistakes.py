@@ -114,7 +114,8 @@ def _losses(quantity):
         Mistake("mean-over-outputs", "the mean is taken over the outputs, too", classes),
         Mistake("squared-without-half", "the squared loss is `|f - y|^2`", double),
         Mistake("softmax-overflows", "exponentials are taken of the outputs as they are",
-                terms(quantity, naive_slope, naive_curvature, second=second), shows=("finite", "NaN or Inf")),
+                terms(quantity, naive_slope, naive_curvature, second=second),
+                shows=("finite", "NaN or Inf", "LargeLogits")),
     ]  # fmt: skip
     if quantity != "per_sample_gradients":
         found += [

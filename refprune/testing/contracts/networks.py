@@ -95,9 +95,8 @@ def _direction(rng, found, d, flag):
 def laid_out(rng, found, flag):
     if flag in make.LAYOUTS:
         params = {name: make.layout(rng, array, flag) for name, array in found["params"].items()}
-        found = {**found, "params": params, "x": make.layout(rng, found["x"], flag)}
-        if "v" in found:
-            found["v"] = make.layout(rng, found["v"], flag)
+        others = {name: make.layout(rng, found[name], flag) for name in ("x", "y", "v") if name in found}
+        found = {**found, "params": params, **others}
     return found
 
 

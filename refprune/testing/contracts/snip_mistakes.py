@@ -141,9 +141,9 @@ def forms(scores):
     return (
         Mistake("parameters-overwritten", "the parameters are moved and not put back", overwriting(scores),
                 shows=("unchanged", "params changed during the call")),
-        Mistake("biases-scored", "biases have scores, too", with_biases(scores),
-                shows=("form", "the answer has scores for")),
-        Mistake("last-layer-left-out", "the last layer has no scores", without_last(scores),
+        Mistake("others-scored", "what is no weight of a dense layer or a convolution has scores, too, as biases",
+                with_biases(scores), shows=("form", "the answer has scores for")),
+        Mistake("weights-left-out", "some weights have no scores, as those of the last layer", without_last(scores),
                 shows=("form", "the answer has no scores for")),
         Mistake("inputs-first", "scores are (inputs, outputs)", transposed(scores),
                 shows=("form", "(transposed)")),

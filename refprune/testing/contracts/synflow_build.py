@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import make
 from ..architectures import ACTIVATIONS, FLATTEN, GLOBAL, PALETTE, SMOOTH, Architecture, conv, dense
-from ..network_shapes import SHAPELESS
+from ..network_shapes import SHAPELESS, parameter_shapes
 from ..networks import parameters
 
 FLAGS = (
@@ -50,6 +50,7 @@ SHAPES = {
     ),
 }
 SPECIAL = {flag for found in SHAPES.values() for flag in found.flags}
+EVERY_ARRAY = ("batch norm", "shortcut")  # kernels, dense weights, running statistics
 FAR = 200  # powers of two: float32 ends at 127 and -149
 SINGLE = 9
 
@@ -58,7 +59,7 @@ def suits(flag, name):
     """Whether a flag makes sense on an architecture of the palette."""
     if flag in SPECIAL:
         return flag in SHAPES[name].flags
-    return True
+    return flag != "NonContiguous" or name in EVERY_ARRAY
 
 
 def build(flag, name, rng, dtype):
@@ -133,6 +134,19 @@ def scale(contract, problem, rng):
     name = str(rng.choice([name for name in params if name.endswith("weight") and params[name].ndim > 1]))
     factor = 2.0 ** int(rng.choice([-6, -2, 3, 5]))
     return {**problem, "params": {**params, name: (params[name] * factor).astype(params[name].dtype)}}
+
+
+def larger_image(contract, problem, rng):
+    """The same parameters on a larger image, where a pool over all of it lets them fit."""
+    layers, shape = problem["layers"], problem["input_shape"]
+    if len(shape) == 1:
+        return None
+    larger = (shape[0], *(side + 2 for side in shape[1:]))
+    try:
+        same = parameter_shapes(layers, larger)[0] == parameter_shapes(layers, shape)[0]
+    except ValueError:  # a dense layer sees more entries
+        return None
+    return {**problem, "input_shape": larger} if same else None
 
 
 def activations(contract, problem, rng):

@@ -120,8 +120,8 @@ def _turned(*call):
 
 MISTAKES = (
     Mistake("signs-kept", "the weights keep their signs", _signed()),
-    Mistake("signs-not-restored", "the parameters are taken in size and stay so", _overwritten,
-            shows=("unchanged", "params changed during the call")),
+    Mistake("parameters-overwritten", "the parameters are not what they were, as where they are taken in size and "
+            "stay so", _overwritten, shows=("unchanged", "params changed during the call")),
     Mistake("weight-left-out", "the score is `dR/dw`", synflow(score=lambda theta, slope: slope)),
     Mistake("weight-squared", "the score is `w^2 dR/dw`", synflow(score=lambda theta, slope: theta**2 * slope)),
     Mistake("paths-squared", "R is made of squares of weights",

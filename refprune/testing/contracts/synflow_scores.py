@@ -46,6 +46,7 @@ CONTRACT = Contract(
     build=synflow_build.build,
     transforms=(
         hidden_units,
+        synflow_build.larger_image,
         synflow_build.signs,
         synflow_build.shifts,
         synflow_build.scale,
