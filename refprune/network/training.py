@@ -15,6 +15,7 @@ from refprune.arrays import (
     Array,
     astype,
     boolean,
+    dtype_name,
     from_numpy,
     full,
     integer,
@@ -93,7 +94,8 @@ def train(
     TypeError, ValueError
         Before any work: arguments that do not fit; a mask for what is no weight of a Dense or Conv2d.
     FloatingPointError
-        Training diverged: the loss or a weight is not finite. The message names the step.
+        Training diverged: the loss or a weight is not finite, and the message names the step; or a weight is beyond
+        the range of its dtype in the end.
 
     Notes
     -----
@@ -132,7 +134,18 @@ def train(
                 moved(state.steps, f"epoch {epoch}/{epochs} loss {seen / (first + len(chosen)):.4g}")
             if callback is not None:
                 callback(epoch, seen / samples)
-    return {name: astype(state.params[name], value.dtype) for name, value in params.items()}
+    return {name: _narrowed(name, state.params[name], value.dtype) for name, value in params.items()}
+
+
+def _narrowed(name, array, dtype):
+    """The array in `dtype`, a new one; FloatingPointError beyond its range."""
+    with np.errstate(over="ignore"):
+        found = astype(array, dtype)
+    if not bool(library(found).all(library(found).isfinite(found))):
+        raise FloatingPointError(
+            f"need weights in the range of {dtype_name(dtype)}; got larger ones in {name}"
+        )
+    return found
 
 
 def _batch(x, y, chosen):

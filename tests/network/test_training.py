@@ -259,6 +259,15 @@ def test_divergence_in_the_last_step_is_found_too():
         train(LINE, params, x, y, epochs=1, lr=1e308, loss="squared")
 
 
+def test_weights_beyond_half_precision_are_an_error():
+    """They are trained in float32, where 1e5 is a number."""
+    half = np.ones((1, 1), "float16")
+    with pytest.raises(
+        FloatingPointError, match=r"need weights in the range of float16; got larger ones in 0\.w"
+    ):
+        train(LINE, {"0.weight": half}, half, 0 * half, epochs=1, lr=1e5, loss="squared")
+
+
 def test_accuracy_counts_labels():
     network = Network([Dense(2, 3, bias=False)])
     params = {"0.weight": np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])}
