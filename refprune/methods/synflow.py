@@ -5,7 +5,7 @@ the products of ``|w|`` along them.
 Solution: the score ``|w dR / dw|`` is the sum over the paths through w. In T steps, ``N (k / N)^(t / T)`` of N weights
 are kept after step t; what goes stays away.
 What keeps it in range: all is linear and nowhere negative, so activations and adjoints are rescaled by powers of two
-from layer to layer, and the ranks are those of exact scaling at any depth.
+from layer to layer (a residual counts as one), and the ranks are those of exact scaling at any depth.
 Ties: the lowest flat index is pruned first. A unit with one weight in and one out makes the two equal but for rounding.
 Cost: T gradients of one sample, and T sorts.
 Source: Tanaka et al. 2020, Pruning neural networks without any data by iteratively conserving synaptic flow.
