@@ -112,6 +112,18 @@ def test_wrong_answers_are_told_by_their_own_words(name):
     assert "shares memory with the input params" in said("form", {"0.weight": shared})
 
 
+def test_the_other_labels_are_those_of_the_steps_alone():
+    contract, found = of("prospr"), call()
+    (move,) = [move for move in contract.transforms if move.__name__ == "other_labels"]
+    moved = move(contract, found, np.random.default_rng(0))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(found["batches"], moved["batches"], strict=True))
+    changed = [
+        not np.array_equal(a[1], b[1]) for a, b in zip(found["batches"], moved["batches"], strict=True)
+    ]
+    assert changed == [True, True, False]
+    assert move(contract, call(batches=1), np.random.default_rng(0)) is None
+
+
 def test_answers_may_be_what_a_method_returns():
     found = snip_call()
     network, batch = rp.Network.from_dicts(LAYERS), (found["x"], found["y"])
@@ -147,6 +159,12 @@ def test_other_slopes_on_a_kink_are_left_undecided():
     off = {"0.weight": right["0.weight"] + [[0.0], [0.25]]}
     assert testing.verify("snip", on, off).outcome == "undecided"
     assert testing.verify("snip", away, off).outcome == "fail"
+    idle = {**on, "params": away["params"], "x": np.array([[0.0], [1.0]]), "y": np.array([[1.0, -1.0]] * 2)}
+    right = definitions.snip_scores(*idle.values())  # on the kink, whatever the weights are
+    verdict = testing.verify("snip", idle, {"0.weight": 2 * right["0.weight"]})
+    found = {check.name: check for check in verdict.checks}
+    assert found["differences"].outcome == verdict.outcome == "undecided"
+    assert "on a kink" in found["differences"].explanation
 
 
 @pytest.mark.parametrize(
@@ -251,6 +269,9 @@ def test_the_flags_of_prospr_are_what_they_say():
         "SameBatch": lambda found, sizes: np.array_equal(found["batches"][0][0], found["batches"][-1][0]),
         "UnequalBatches": lambda found, sizes: len(set(sizes)) == len(sizes) > 1,
         "OneSample": lambda found, sizes: set(sizes) == {1},
+        "LargeBatch": lambda found, sizes: sorted(sizes) == [9, 17],
+        "ManySteps": lambda found, sizes: len(sizes) == 6 and found["momentum"] == 0.9,
+        "LoudUnits": lambda found, sizes: first_bias(found).max() > 6,
         "OppositeGradients": lambda found, sizes: all(
             np.array_equal(x[0], x[1]) and y[0] != y[1] for x, y in found["batches"]
         ),
@@ -263,6 +284,18 @@ def test_the_flags_of_prospr_are_what_they_say():
         for number in range(flags.index(flag), 3 * len(flags), len(flags)):
             found = make_case(of("prospr"), number, 0, "float64", {}).problem
             assert fits(found, [len(x) for x, _ in found["batches"]]), flag
+
+
+def first_bias(found):
+    return next(array for key, array in found["params"].items() if key.endswith("bias"))
+
+
+def test_loud_units_of_snip_go_beyond_bounds_of_relu():
+    flags = flags_of(of("snip"), {})
+    for number in range(flags.index("LoudUnits"), 3 * len(flags), len(flags)):
+        found = make_case(of("snip"), number, 0, "float64", {}).problem
+        assert first_bias(found).max() > 6
+        assert "relu" in str(found["layers"])
 
 
 def loss_of(found):

@@ -11,8 +11,12 @@ from ..networks import inputs, outputs, problem
 from . import networks
 from .prospr_parts import LOSS, Training, places
 from .score_view import wide
+from .snip import loud
 
-OWN = ("Momentum", "ShortLoader", "ZeroStep", "SameBatch", "UnequalBatches", "BadStep")
+OWN = (
+    "Momentum", "ShortLoader", "ZeroStep", "SameBatch", "UnequalBatches", "LargeBatch", "ManySteps", "LoudUnits",
+    "BadStep",
+)  # fmt: skip
 LEFT_OUT = ("Kink", "NegativeCurvature", "OneOutput", "LossScale", "Empty", "WiderThanBlock")
 FLAGS = (*(flag for flag in networks.FLAGS if flag not in LEFT_OUT), "LossScale", *OWN, "Empty")
 SHAPES = tuple(name for name in PALETTE if name not in ("one output", "wide"))
@@ -23,7 +27,9 @@ RATES, MOMENTA = (0.0625, 0.125, 0.3, 0.5), (0.0, 0.5, 0.9)
 
 
 def suits(flag, name):
-    """Whether a flag makes sense on an architecture of the palette."""
+    """Whether a flag makes sense on an architecture of the palette; many samples or steps are slow on large ones."""
+    if flag in ("LargeBatch", "ManySteps"):
+        return name in ("dense", "skip")
     return networks.suits(flag, name)
 
 
@@ -56,7 +62,9 @@ def _quiet(layers, params, x):
 
 def _drawn(rng, flag, name, dtype):
     known = flag if flag not in ("OneSample", "OppositeGradients", *OWN) else None
-    found = problem(rng, known, dtype, LOSS, name)
+    found = problem(rng, "ReLU" if flag == "LoudUnits" else known, dtype, LOSS, name)
+    if flag == "LoudUnits":
+        found["params"] = loud(rng, found["params"])
     sizes = _sizes(rng, flag, PALETTE[name])
     x = inputs(rng, (sum(sizes), *PALETTE[name].shape), dtype, flag)
     f = outputs({**found, "x": x})
@@ -67,8 +75,8 @@ def _drawn(rng, flag, name, dtype):
     batches = list(zip(np.split(x, cuts), np.split(y, cuts), strict=True))
     if flag == "SameBatch":
         batches = [batches[0]] * len(batches)
-    momentum = 0.9 if flag == "Momentum" else float(rng.choice(MOMENTA))
-    lr = 0.0 if flag == "ZeroStep" else float(rng.choice(RATES))
+    momentum = 0.9 if flag in ("Momentum", "ManySteps") else float(rng.choice(MOMENTA))
+    lr = 0.0 if flag == "ZeroStep" else RATES[0] if flag == "LoudUnits" else float(rng.choice(RATES))
     params = {key: a.copy() for key, a in found["params"].items()}
     return {"layers": found["layers"], "params": params, "batches": [(x.copy(), y.copy()) for x, y in batches],
             "lr": lr, "momentum": momentum}  # fmt: skip
@@ -77,6 +85,10 @@ def _drawn(rng, flag, name, dtype):
 def _sizes(rng, flag, found):
     """Samples of every batch: two to four of them, three at most of images; the last one is the outer one."""
     few = len(found.shape) == 3
+    if flag == "ManySteps":
+        return [2] * 6
+    if flag == "LargeBatch":
+        return [int(n) for n in rng.permutation([9, 17])]
     count = 1 if flag == "ShortLoader" else int(rng.integers(3 if flag == "Momentum" else 2, 4 if few else 5))
     if flag == "OneSample":
         return [1] * count
@@ -135,6 +147,14 @@ def batches_reversed(contract, call, rng):
     return _if_tame({**call, "batches": call["batches"][::-1]}) if len(call["batches"]) > 1 else None
 
 
+def other_labels(contract, call, rng):
+    """Other labels for the steps; samples and the outer batch are the same."""
+    *inner, outer = call["batches"]
+    classes = 1 + max(int(y.max()) for _, y in call["batches"])
+    moved = [(x, (y + 1) % max(classes, 2)) for x, y in inner]
+    return _if_tame({**call, "batches": [*moved, outer]}) if inner else None
+
+
 def a_step_less(contract, call, rng):
     """Without the first batch."""
     return _if_tame({**call, "batches": call["batches"][1:]}) if len(call["batches"]) > 1 else None
@@ -145,4 +165,6 @@ def another_momentum(contract, call, rng):
     return _if_tame({**call, "lr": call["lr"] / 2, "momentum": 0.75})
 
 
-TRANSFORMS = (samples_reordered, samples_twice, batches_reversed, a_step_less, another_momentum)
+TRANSFORMS = (
+    samples_reordered, samples_twice, batches_reversed, a_step_less, another_momentum, other_labels
+)  # fmt: skip

@@ -86,8 +86,8 @@ class Training:
 
     @cached_property
     def hessians(self):
-        """(d, d), at every point."""
-        return [hessian(*call) for call in self.calls]
+        """(d, d), at every point; none where there is one point alone."""
+        return [hessian(*call) for call in self.calls if len(self.calls) > 1]
 
     @cached_property
     def last(self):
@@ -120,6 +120,8 @@ def define(training, detach_first):
 def size(training, detach_first):
     """What one rounding at each step makes of every score, in units of eps."""
     lr, momentum, w = training.lr, training.momentum, training.w
+    if len(training.calls) == 1:
+        return training.switches(np.abs(w) * (_gradient_size(training.calls[0]) + np.abs(training.last)))
     path, D, D_b = [], 0 * w, 0 * w
     for call, b, H in zip(training.calls, training.b, training.hessians, strict=True):
         path.append((call, H, D))

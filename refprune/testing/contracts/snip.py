@@ -7,16 +7,18 @@ import numpy as np
 from refprune.definitions.derivatives import per_sample_gradients
 from refprune.definitions.snip import snip_scores, switched, unflattened
 
-from .. import checks, network_differences
+from .. import checks, kinks, network_differences
 from .. import network_transforms as moves
 from ..architectures import PALETTE
 from ..contract import Contract
+from ..diagnosis import wide
 from ..network_view import sizes
+from ..networks import MARGIN
 from . import networks
 from . import score_view as view
 from .snip_mistakes import MISTAKES, snip
 
-FLAGS = tuple(flag for flag in networks.FLAGS if flag not in ("Kink", "NegativeCurvature"))
+FLAGS = (*(flag for flag in networks.FLAGS if flag not in ("Kink", "NegativeCurvature")), "LoudUnits")
 PROMISE = (
     "a mapping from the names of the weights of dense layers and convolutions to arrays of their shapes, in the dtype "
     "of {}"
@@ -31,6 +33,28 @@ EXAMPLE = """def snip(layers, params, x, y, loss):
     gradient = rp.Network.from_dicts(layers).gradient(params, x, y, loss)
     weights = [name for name, a in params.items() if name.endswith("weight") and a.ndim > 1]
     return {name: abs(params[name] * gradient[name]) for name in weights}"""
+
+
+def loud(rng, params):
+    """The parameters with some entries of the first bias far above 0: behind a ReLU there are no bounds."""
+    for name, array in params.items():
+        if name.endswith("bias"):
+            far = rng.random(array.shape) < 0.5
+            far.flat[rng.integers(far.size)] = True
+            return {**params, name: array + (8 * far).astype(array.dtype)}
+    return params
+
+
+def build(flag, name, rng, dtype):
+    """One call, away from the kinks."""
+    while True:
+        found = networks.build("ReLU" if flag == "LoudUnits" else flag, name, rng, dtype, "snip")
+        if flag != "LoudUnits":
+            return found
+        found["params"] = loud(rng, found["params"])
+        call = wide(found)
+        if kinks.distances(call["layers"], call["params"], call["x"]).min(initial=np.inf) >= MARGIN:
+            return found
 
 
 def _size(call):
@@ -85,7 +109,7 @@ CONTRACT = Contract(
     view=partial(view.NetworkScoreView, method=METHOD),
     flags=FLAGS,
     shapes=tuple(PALETTE),
-    build=partial(networks.build, quantity="snip"),
+    build=build,
     axes={"x": ("sample",), "y": ("sample",)},
     transforms=(
         moves.samples_reordered, moves.samples_twice, moves.first_samples, moves.other_targets, moves.outputs_scaled,
