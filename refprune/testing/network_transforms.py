@@ -32,14 +32,19 @@ def other_targets(contract, problem, rng):
 
 def outputs_scaled(contract, problem, rng):
     """For the squared loss: the last layer and the targets times a power of two, the loss times a power of four."""
-    layers, params = problem["layers"], dict(problem["params"])
-    if problem["loss"] != "squared" or layers[-1]["type"] != "dense":
+    if problem["loss"] != "squared" or problem["layers"][-1]["type"] != "dense":
         return None
-    factor = 2.0 ** int(rng.choice([-12, -6, 3, 6]))
-    names = [name for name in params if name.startswith(f"{len(layers) - 1}.")]
-    for name in names:
-        params[name] = (params[name] * factor).astype(params[name].dtype)
-    return {**problem, "params": params, "y": (problem["y"] * factor).astype(problem["y"].dtype)}
+    return outputs_times(problem, 2.0 ** int(rng.choice([-12, -6, 3, 6])))
+
+
+def outputs_times(problem, factor):
+    """A problem whose last layer is dense and whose loss is squared, with outputs and targets times `factor`."""
+    last, y = f"{len(problem['layers']) - 1}.", problem["y"]
+    params = {
+        name: (array * factor).astype(array.dtype) if name.startswith(last) else array
+        for name, array in problem["params"].items()
+    }
+    return {**problem, "params": params, "y": (y * factor).astype(y.dtype)}
 
 
 def hidden_units(contract, problem, rng):

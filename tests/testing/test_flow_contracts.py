@@ -360,6 +360,29 @@ def test_flags_are_what_they_say(name, dtype):
     assert seen == set(of(name).flags)
 
 
+def test_small_losses_leave_scores_that_rounding_does_not_explain():
+    for dtype, most in (("float64", 1e-3), ("float32", 0.1)):
+        for case in flagged("grasp", "LossScale", dtype):
+            view = of("grasp").view(case.problem, {})
+            assert case.problem["loss"] == ("cross_entropy" if dtype == "float64" else "squared")
+            assert 0 < derivatives.network_loss(*view.call) < 2e-3
+            assert view.allowed.max() < most * np.abs(view.right).max()
+
+
+def test_flows_may_be_sums_of_logarithms():
+    """The weights in shares of their layer's mean, the means' logarithms added: `e^139` is off by 139 ulps or so."""
+    for flag in ("LargeFlow", "FaintFlow"):
+        for case in flagged("synflow-scores", flag):
+            params, total = dict(case.problem["params"]), 0.0
+            for name in of("synflow-scores").view(case.problem, {}).keys:
+                mean = np.log(np.abs(params[name][params[name] != 0])).mean()
+                params[name], total = params[name] / np.exp(mean), total + mean
+            if "residual" not in {layer["type"] for layer in case.problem["layers"]}:
+                scores = right("synflow-scores", {**case.problem, "params": params})
+                scores = {name: score * np.exp(total) for name, score in scores.items()}
+                assert broken("synflow-scores", case.problem, scores) == {}
+
+
 def test_flags_of_flows_are_what_they_say():
     for case in flagged("synflow-scores", "DeadUnit"):
         first = min(key for key, a in case.problem["params"].items() if key.endswith("weight") and a.ndim > 1)

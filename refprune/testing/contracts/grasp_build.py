@@ -1,6 +1,7 @@
 """Cases for `grasp`: those of networks, many samples, and activations where they are nearly flat."""
 
 from ..architectures import PALETTE, SMOOTH, dense
+from ..network_transforms import outputs_times
 from ..networks import LOSSES, inputs, parameters, problem, targets
 from . import networks
 
@@ -25,13 +26,15 @@ def suits(flag, name):
 
 
 def build(flag, name, rng, dtype):
-    """One problem; a small loss is a cross-entropy, but where rounding explains all of its scores."""
+    """One problem; a small loss is a cross-entropy, but in singles, where rounding may explain all of its scores."""
     if flag == "ManySamples":
         return _many(rng, dtype)
     if flag == "Saturated":
         return _saturated(rng, dtype)
     if flag == "LossScale" and dtype == "float64":
         return problem(rng, flag, dtype, "cross_entropy", name)
+    if flag == "LossScale" and dtype == "float32":
+        return outputs_times(problem(rng, flag, dtype, "squared", name), 2.0**-8)
     return networks.build(flag, name, rng, dtype, "grasp")
 
 

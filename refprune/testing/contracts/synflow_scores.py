@@ -34,7 +34,7 @@ CONTRACT = Contract(
     ),
     tolerance="`c eps` of each score, eps that of the parameters' dtype: nothing is negative, so nothing cancels, and "
     "c is twice the number of layers times `4 + sqrt(n)`, n the longest sum (Higham, section 3.1; Higham and Mary "
-    "2019)",
+    "2019), and twice the size of the score's logarithm on top, for sums of logarithms",
     ties="entries of a max pool's window that are equal to rounding have equal flows as a rule; where they have not, "
     "an answer that is not the definition's is undecided",
     reference=synflow(),

@@ -68,7 +68,8 @@ class FlowView(score_view.NetworkScoreView):
         eps = max(arithmetic_eps(d, self.claims) for d in (self.dtype, self.claims.get("dtype", self.dtype)))
         eps = max(eps, 8 * INPUT_EPS.get(self.claims.get("input_precision"), 0.0))
         least = self.tiny if self.dtype == np.float16 else np.finfo(float).tiny
-        return (self.factor * eps + self.store_eps) * self.right + least
+        log = np.abs(np.log(np.where(self.right > 0, self.right, 1)))  # who adds logarithms rounds them
+        return ((self.factor + 2 * log) * eps + self.store_eps) * self.right + least
 
 
 def _is_side(side):
