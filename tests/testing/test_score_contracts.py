@@ -298,6 +298,14 @@ def test_loud_units_of_snip_go_beyond_bounds_of_relu():
         assert "relu" in str(found["layers"])
 
 
+def test_labels_that_are_sure_and_wrong():
+    flags = flags_of(of("snip"), {})
+    for number in range(flags.index("SureAndWrong"), 3 * len(flags), len(flags)):
+        found = wide(make_case(of("snip"), number, 0, "float32", {}).problem)
+        assert found["loss"] == "cross_entropy"
+        assert 10 < float(derivatives.network_loss(*found.values())) < 41
+
+
 def loss_of(found):
     """Of the last batch, before the steps."""
     return float(

@@ -13,12 +13,13 @@ from ..architectures import PALETTE
 from ..contract import Contract
 from ..diagnosis import wide
 from ..network_view import sizes
-from ..networks import MARGIN
+from ..networks import MARGIN, outputs, problem
 from . import networks
 from . import score_view as view
 from .snip_mistakes import MISTAKES, snip
 
-FLAGS = (*(flag for flag in networks.FLAGS if flag not in ("Kink", "NegativeCurvature")), "LoudUnits")
+OWN = ("LoudUnits", "SureAndWrong")
+FLAGS = (*(flag for flag in networks.FLAGS if flag not in ("Kink", "NegativeCurvature")), *OWN)
 PROMISE = (
     "a mapping from the names of the weights of dense layers and convolutions to arrays of their shapes, in the dtype "
     "of {}"
@@ -45,8 +46,27 @@ def loud(rng, params):
     return params
 
 
+def sure_and_wrong(found):
+    """The last layer louder, the labels those that it thinks least likely: of some the probability is exp(-40)."""
+    f = outputs(found)
+    factor = 40 / np.ptp(f, axis=1).max()
+    last = f"{len(found['layers']) - 1}."
+    params = {
+        name: (array * factor).astype(array.dtype) if name.startswith(last) else array
+        for name, array in found["params"].items()
+    }
+    return {**found, "params": params, "y": f.argmin(axis=1)}
+
+
+def suits(flag, name):
+    """Whether a flag makes sense on an architecture of the palette."""
+    return networks.suits("LargeLogits" if flag == "SureAndWrong" else flag, name)
+
+
 def build(flag, name, rng, dtype):
     """One call, away from the kinks."""
+    if flag == "SureAndWrong":
+        return sure_and_wrong(problem(rng, None, dtype, "cross_entropy", name))
     while True:
         found = networks.build("ReLU" if flag == "LoudUnits" else flag, name, rng, dtype, "snip")
         if flag != "LoudUnits":
@@ -116,7 +136,7 @@ CONTRACT = Contract(
         moves.hidden_units,
     ),
     example=EXAMPLE,
-    suits=networks.suits,
+    suits=suits,
     sizes=lambda name: None,
     call_shapes=networks.SHAPES,
 )  # fmt: skip
