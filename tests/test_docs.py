@@ -74,7 +74,7 @@ def test_readme_example_of_a_kernel_runs(monkeypatch):
         ("convolutions", 3),
         ("whole_networks", 8),
         ("sparse_recovery", 6),
-        ("before_training", 2),
+        ("before_training", 4),
         ("structured", 6),
         ("woodfisher", 6),
         ("snows", 2),
