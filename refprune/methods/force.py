@@ -73,6 +73,10 @@ def force(
     to come back. When a layer is cut off, the gradients before it vanish, and behind it all but what biases feed: then
     scores of 0 are chosen by their index. More steps make that rarer.
 
+    Where the loss is above that of a blind guess before training, as with He's weights, the steps may keep what makes
+    it so. Scores of smaller weights, as ``{name: w / 6**0.5 for name, w in params.items()}``, mended that on the
+    networks tried; the mask is for `params`.
+
     Source: de Jorge et al. 2021, (6) for the sensitivity, section 4 for both ways and for the exponential schedule.
     There every step may have batches of its own.
 
