@@ -350,7 +350,8 @@ assert broken[0.95] < mean["SNIP"][0.95] - 0.2
 # -----------------------------------
 #
 # - GraSP, as its formulas stand, leaves nothing that learns, at any share. With the outputs divided by 200 it does, and
-#   with 98 % gone it is among the best.
+#   with 98 % gone it is among the best. It does too where the scores are those of smaller weights, such as PyTorch's.
+#   These here are He's, with which a network is sure of itself before it has learned anything (:ref:`scored-at`).
 # - ProsPr was published as clearly better than SNIP. On MNIST, in independent runs, it was not: 95.4, 93.7 and 88.2 %
 #   with 90, 95 and 98 % gone, against 95.3, 93.5 and 88.1. Here it is, the more so the fewer weights are left.
 # - In those runs magnitude had 95, 93 and 11 %, and random pruning 85, 46 and 21. The fall of magnitude comes earlier

@@ -56,7 +56,8 @@ def grasp(
     gradient flow needs. Scores are signed: where many weights have a positive one, going by size would keep what
     should go. The published code divides the outputs by a temperature of 200 first, which is another loss, and takes
     g and H over the weights alone. Undivided, most weights that stay may be those that make the network sure and
-    wrong: then the gradient is long, and training does not come back from there. Look at the loss of the answer.
+    wrong: then the gradient is long, and training does not come back from there. Look at the loss of the answer;
+    smaller weights in `params` than those that are trained, with He's about 1 / sqrt(6) of them, mostly prevent it.
 
     Source: Wang, Zhang, Grosse 2020, (8) and algorithm 1.
 
