@@ -33,8 +33,9 @@ def problem(rng, flag=None, dtype="float64", loss=None, architecture=None, exten
         Of the parameters and samples.
     loss : {"cross_entropy", "squared"}, optional
         Drawn when None.
-    architecture : str, optional
-        A name in the palette. When None, one that has the flag, or without a flag a random network.
+    architecture : str or Architecture, optional
+        A name in the palette, or one that is not in it. When None, one that has the flag, or without a flag a random
+        network.
     extended : bool
         Whether a random network may hold what the contracts do not ask for.
 
@@ -83,7 +84,7 @@ def _network(rng, flag, architecture, extended):
             layers, shape = random_layers(rng, extended)
             return layers, shape, int(rng.integers(1, 5))
         architecture = str(rng.choice(flagged or list(PALETTE)))
-    found = PALETTE[architecture]
+    found = PALETTE[architecture] if isinstance(architecture, str) else architecture
     choices = {"Smooth": SMOOTH, "NegativeCurvature": SMOOTH}.get(flag, ACTIVATIONS)
     choices = ("relu",) if flag in KINKED else choices
     return found.layers(lambda: {"type": str(rng.choice(choices))}), found.shape, found.samples

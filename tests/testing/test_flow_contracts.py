@@ -432,6 +432,13 @@ def test_arrays_that_are_not_contiguous_are_of_every_kind(name):
         assert not any(array.flags.c_contiguous for array in arrays if array.size > 1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_some_block_adds_images_as_they_are(name):
+    for case in flagged(name, "ConvGroups"):
+        blocks = [layer for layer in case.problem["layers"] if layer["type"] == "residual"]
+        assert [block["body"][0]["type"] for block in blocks if not block.get("shortcut")] == ["conv2d"]
+
+
 def test_a_larger_image_has_another_flow_through_the_same_weights():
     moved = 0
     for case, _ in cases("synflow-scores", 60):

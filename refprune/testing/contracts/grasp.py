@@ -10,7 +10,6 @@ from refprune.definitions.snip import flattened, switched, unflattened
 
 from .. import checks, network_view
 from .. import network_transforms as moves
-from ..architectures import PALETTE
 from ..contract import Check, CheckSpec, Contract, failed, passed
 from ..network_differences import ROUNDING, STEP, TRUNCATION, Along, Crossed
 from . import grasp_build, networks, score_view
@@ -133,7 +132,7 @@ CONTRACT = Contract(
     mistakes=MISTAKES,
     view=partial(score_view.NetworkScoreView, method=METHOD),
     flags=grasp_build.FLAGS,
-    shapes=tuple(PALETTE),
+    shapes=tuple(grasp_build.SHAPES),
     build=grasp_build.build,
     axes={"x": ("sample",), "y": ("sample",)},
     transforms=(

@@ -1,11 +1,22 @@
 """Cases for `grasp`: those of networks, many samples, and activations where they are nearly flat."""
 
-from ..architectures import PALETTE, SMOOTH, dense
+from ..architectures import FLATTEN, GLOBAL, PALETTE, SMOOTH, Architecture, conv, dense, norm
 from ..network_transforms import outputs_times
 from ..networks import LOSSES, inputs, parameters, problem, targets
 from . import networks
 
 FLAGS = (*(flag for flag in networks.FLAGS if flag != "Kink"), "ManySamples", "Saturated")
+# A residual block that adds images: without a shortcut, as most blocks of a ResNet are.
+GROUPS = Architecture(
+    (4, 3, 3),
+    3,
+    lambda a: [
+        conv(4, 4, 2, groups=2), {"type": "residual", "body": [conv(4, 4, 3, 1, 1, 1, 2, False), norm(4), a()]}, a(),
+        GLOBAL, FLATTEN, dense(4, 3),
+    ],
+    ("ConvGroups",),
+)  # fmt: skip
+SHAPES = {**PALETTE, "groups": GROUPS}
 ONLY = {
     "ManySamples": ("dense",),
     "Saturated": ("skip",),  # it has branches of its own
@@ -32,10 +43,10 @@ def build(flag, name, rng, dtype):
     if flag == "Saturated":
         return _saturated(rng, dtype)
     if flag == "LossScale" and dtype == "float64":
-        return problem(rng, flag, dtype, "cross_entropy", name)
+        return problem(rng, flag, dtype, "cross_entropy", SHAPES[name])
     if flag == "LossScale" and dtype == "float32":
-        return outputs_times(problem(rng, flag, dtype, "squared", name), 2.0**-8)
-    return networks.build(flag, name, rng, dtype, "grasp")
+        return outputs_times(problem(rng, flag, dtype, "squared", SHAPES[name]), 2.0**-8)
+    return networks.build(flag, name, rng, dtype, "grasp", SHAPES)
 
 
 def _many(rng, dtype):

@@ -69,12 +69,12 @@ def suits(flag, name):
     return name != "one output" or flag not in ("LargeLogits", "BadLabel")
 
 
-def build(flag, name, rng, dtype, quantity):
+def build(flag, name, rng, dtype, quantity, palette=PALETTE):
     if name == "one output":
         loss = "squared"
     else:
         loss = None
-    found = problem(rng, flag, dtype, loss, name)
+    found = problem(rng, flag, dtype, loss, palette[name])
     d = sum(array.size for key, array in found["params"].items() if "running" not in key)
     if quantity == "hvp":
         found["v"] = _direction(rng, found, d, flag).astype(dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import make
-from ..architectures import ACTIVATIONS, FLATTEN, GLOBAL, PALETTE, SMOOTH, Architecture, conv, dense
+from ..architectures import ACTIVATIONS, FLATTEN, GLOBAL, PALETTE, SMOOTH, Architecture, conv, dense, norm
 from ..network_shapes import SHAPELESS, parameter_shapes
 from ..networks import parameters
 
@@ -39,16 +39,19 @@ FLAGS = (
     "WrongShape",
     "UnknownLayer",
 )
-# On an input of ones all channels are alike: groups come later.
+# On an input of ones all channels are alike: groups come later. Most blocks of a ResNet add images as they are.
 SHAPES = {
     **PALETTE,
     "groups": Architecture(
         (2, 4, 4),
         1,
-        lambda a: [conv(2, 4, 2), a(), conv(4, 6, 2, groups=2), a(), GLOBAL, FLATTEN, dense(6, 3)],
+        lambda a: [
+            conv(2, 4, 2), {"type": "residual", "body": [conv(4, 4, 3, 1, 1), norm(4), a()]}, a(),
+            conv(4, 6, 2, groups=2), a(), GLOBAL, FLATTEN, dense(6, 3),
+        ],
         ("ConvGroups",),
     ),
-}
+}  # fmt: skip
 SPECIAL = {flag for found in SHAPES.values() for flag in found.flags}
 EVERY_ARRAY = ("batch norm", "shortcut")  # kernels, dense weights, running statistics
 FAR = 200  # powers of two: float32 ends at 127 and -149
