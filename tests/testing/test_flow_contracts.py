@@ -361,12 +361,16 @@ def test_flags_are_what_they_say(name, dtype):
 
 
 def test_small_losses_leave_scores_that_rounding_does_not_explain():
+    """In singles those of a squared loss."""
+    losses = set()
     for dtype, most in (("float64", 1e-3), ("float32", 0.1)):
         for case in flagged("grasp", "LossScale", dtype):
             view = of("grasp").view(case.problem, {})
-            assert case.problem["loss"] == ("cross_entropy" if dtype == "float64" else "squared")
             assert 0 < derivatives.network_loss(*view.call) < 2e-3
-            assert view.allowed.max() < most * np.abs(view.right).max()
+            losses.add((dtype, case.problem["loss"]))
+            if (dtype, case.problem["loss"]) != ("float32", "cross_entropy"):
+                assert view.allowed.max() < most * np.abs(view.right).max()
+    assert losses == {("float64", "cross_entropy"), ("float32", "cross_entropy"), ("float32", "squared")}
 
 
 def test_flows_may_be_sums_of_logarithms():
