@@ -271,7 +271,7 @@ def test_the_flags_of_prospr_are_what_they_say():
         "OneSample": lambda found, sizes: set(sizes) == {1},
         "LargeBatch": lambda found, sizes: sorted(sizes) == [9, 17],
         "ManySteps": lambda found, sizes: len(sizes) == 6 and found["momentum"] == 0.9,
-        "LoudUnits": lambda found, sizes: first_bias(found).max() > 6,
+        "LargeActivations": lambda found, sizes: first_bias(found).max() > 6,
         "OppositeGradients": lambda found, sizes: all(
             np.array_equal(x[0], x[1]) and y[0] != y[1] for x, y in found["batches"]
         ),
@@ -290,9 +290,9 @@ def first_bias(found):
     return next(array for key, array in found["params"].items() if key.endswith("bias"))
 
 
-def test_loud_units_of_snip_go_beyond_bounds_of_relu():
+def test_large_activations_of_snip_go_beyond_bounds_of_relu():
     flags = flags_of(of("snip"), {})
-    for number in range(flags.index("LoudUnits"), 3 * len(flags), len(flags)):
+    for number in range(flags.index("LargeActivations"), 3 * len(flags), len(flags)):
         found = make_case(of("snip"), number, 0, "float64", {}).problem
         assert first_bias(found).max() > 6
         assert "relu" in str(found["layers"])

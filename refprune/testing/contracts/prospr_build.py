@@ -14,7 +14,7 @@ from .score_view import wide
 from .snip import loud
 
 OWN = (
-    "Momentum", "ShortLoader", "ZeroStep", "SameBatch", "UnequalBatches", "LargeBatch", "ManySteps", "LoudUnits",
+    "Momentum", "ShortLoader", "ZeroStep", "SameBatch", "UnequalBatches", "LargeBatch", "ManySteps", "LargeActivations",
     "BadStep",
 )  # fmt: skip
 LEFT_OUT = ("Kink", "NegativeCurvature", "OneOutput", "LossScale", "Empty", "WiderThanBlock")
@@ -62,8 +62,8 @@ def _quiet(layers, params, x):
 
 def _drawn(rng, flag, name, dtype):
     known = flag if flag not in ("OneSample", "OppositeGradients", *OWN) else None
-    found = problem(rng, "ReLU" if flag == "LoudUnits" else known, dtype, LOSS, name)
-    if flag == "LoudUnits":
+    found = problem(rng, "ReLU" if flag == "LargeActivations" else known, dtype, LOSS, name)
+    if flag == "LargeActivations":
         found["params"] = loud(rng, found["params"])
     sizes = _sizes(rng, flag, PALETTE[name])
     x = inputs(rng, (sum(sizes), *PALETTE[name].shape), dtype, flag)
@@ -76,7 +76,7 @@ def _drawn(rng, flag, name, dtype):
     if flag == "SameBatch":
         batches = [batches[0]] * len(batches)
     momentum = 0.9 if flag in ("Momentum", "ManySteps") else float(rng.choice(MOMENTA))
-    lr = 0.0 if flag == "ZeroStep" else RATES[0] if flag == "LoudUnits" else float(rng.choice(RATES))
+    lr = 0.0 if flag == "ZeroStep" else RATES[0] if flag == "LargeActivations" else float(rng.choice(RATES))
     params = {key: a.copy() for key, a in found["params"].items()}
     return {"layers": found["layers"], "params": params, "batches": [(x.copy(), y.copy()) for x, y in batches],
             "lr": lr, "momentum": momentum}  # fmt: skip

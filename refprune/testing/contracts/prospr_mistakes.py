@@ -77,8 +77,8 @@ class Way:
         """The derivative (d,) of the last loss in the parameters before the steps."""
         v, a = gradient(self.layers, self.points[-1], *self.batches[-1]), 0.0
         steps = len(self.batches) - 1
-        first = steps - 1 if self.changes.get("one_step") else self.changes.get("first", 0)
-        for t in reversed(range(max(first, 0), steps)):
+        first = max(steps - 1, 0) if self.changes.get("one_step") else 0
+        for t in reversed(range(first, steps)):
             a = self.back * a - self.changes.get("rate", self.lr) * v
             v = v + self.product(t, a)
         return v
@@ -204,8 +204,6 @@ WRONG = (
     Mistake("momentum-dampened", "`b_t = m b + (1 - m) g`", lambda *call: given(dampening=call[4])(*call)),
     Mistake("nesterov", "the steps are Nesterov's", given(nesterov=True)),
     Mistake("one-step-back", "the derivative goes through the last step alone", given(one_step=True)),
-    Mistake("first-step-left-out", "the way back ends before the first step, with momentum or without",
-            given(first=1)),
     Mistake("rate-left-out", "the derivative takes the step length for 1", given(rate=1.0)),
     Mistake("hessian-at-the-start", "all Hessians are those of the parameters before the steps",
             given(at_start=True)),

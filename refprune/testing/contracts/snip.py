@@ -18,7 +18,7 @@ from . import networks
 from . import score_view as view
 from .snip_mistakes import MISTAKES, snip
 
-OWN = ("LoudUnits", "SureAndWrong")
+OWN = ("LargeActivations", "SureAndWrong")
 FLAGS = (*(flag for flag in networks.FLAGS if flag not in ("Kink", "NegativeCurvature")), *OWN)
 PROMISE = (
     "a mapping from the names of the weights of dense layers and convolutions to arrays of their shapes, in the dtype "
@@ -68,8 +68,8 @@ def build(flag, name, rng, dtype):
     if flag == "SureAndWrong":
         return sure_and_wrong(problem(rng, None, dtype, "cross_entropy", name))
     while True:
-        found = networks.build("ReLU" if flag == "LoudUnits" else flag, name, rng, dtype, "snip")
-        if flag != "LoudUnits":
+        found = networks.build("ReLU" if flag == "LargeActivations" else flag, name, rng, dtype, "snip")
+        if flag != "LargeActivations":
             return found
         found["params"] = loud(rng, found["params"])
         call = wide(found)
