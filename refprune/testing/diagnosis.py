@@ -134,8 +134,9 @@ def agree(contract, failures, successes=()) -> list:
     if len(telling) < 3:
         return []
     counts = Counter(mistake.name for failure in telling for mistake in fitting(contract, *failure))
-    # another tie break may part the answers of the same mistake now and then
-    least = MATCHED * len(telling) if len(telling) >= 5 else len(telling)
+    # another tie break may part the answers of the same mistake now and then, unless there is one answer alone
+    unique = all(getattr(view, "unique", False) for _, view, _ in telling)
+    least = len(telling) if unique or len(telling) < 5 else MATCHED * len(telling)
     all_of_them = [mistake for mistake in contract.mistakes if counts[mistake.name] == len(telling)]
     left = all_of_them or [mistake for mistake in contract.mistakes if counts[mistake.name] >= least]
     apart = [success for success in successes if not _tied(success[1])]

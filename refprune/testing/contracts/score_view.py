@@ -80,7 +80,11 @@ class NetworkScoreView(NetworkView):
         Their shapes.
     names : list of str
         Of every entry of the vector, such as ``"0.weight[2, 1]"``.
+    unique : bool
+        There is one right answer, and one of each mistake: a diagnosis must fit every case.
     """
+
+    unique = True
 
     def __init__(self, problem, claims, method):
         self.method, self.calls = method, []
