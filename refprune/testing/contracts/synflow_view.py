@@ -27,6 +27,8 @@ ROUNDING = 64  # times eps of R, in the flow through a layer
 class FlowView(score_view.NetworkScoreView):
     """Layers, parameters and the shape of a sample; there are no samples."""
 
+    unique = False  # a flow in single precision loses other bits in every implementation
+
     def __init__(self, problem, claims):
         params, shape = problem["params"], problem["input_shape"]
         arrays = list(params.values()) if isinstance(params, dict) else []
