@@ -17,7 +17,8 @@ OWN = (
     "Momentum", "ShortLoader", "ZeroStep", "SameBatch", "UnequalBatches", "LargeBatch", "ManySteps", "LargeActivations",
     "BadStep",
 )  # fmt: skip
-LEFT_OUT = ("Kink", "NegativeCurvature", "OneOutput", "LossScale", "Empty", "WiderThanBlock")
+# Square networks have no bias.
+LEFT_OUT = ("Kink", "NegativeCurvature", "OneOutput", "LossScale", "Empty", "WiderThanBlock", "NoBias")
 FLAGS = (*(flag for flag in networks.FLAGS if flag not in LEFT_OUT), "LossScale", *OWN, "Empty")
 SHAPES = tuple(name for name in PALETTE if name not in ("one output", "wide"))
 MARGIN = 0.004  # from every kink on the way; the numbers there are of size 1
