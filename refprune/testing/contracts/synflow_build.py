@@ -6,39 +6,21 @@ from .. import make
 from ..architectures import ACTIVATIONS, FLATTEN, GLOBAL, PALETTE, SMOOTH, Architecture, conv, dense, norm
 from ..network_shapes import SHAPELESS, parameter_shapes
 from ..networks import parameters
+from . import networks
 
-FLAGS = (
-    "Square",
-    "NoBias",
-    "WiderThanBlock",
-    "OneOutput",
-    "Residual",
-    "Shortcut",
-    "Conv",
-    "ConvPadding",
-    "ConvStride",
-    "ConvDilation",
-    "ConvGroups",
-    "Depthwise",
-    "MaxPool",
-    "AvgPool",
-    "BatchNorm",
-    "ReLU",
-    "Smooth",
-    "ZeroWeight",
-    "DeadUnit",
-    "LargeBias",
-    "LargeFlow",
-    "FaintFlow",
-    "NonContiguous",
-    "ReadOnly",
-    "Transposed",
-    "NaN",
-    "Inf",
-    "Empty",
-    "WrongShape",
-    "UnknownLayer",
+OF_SAMPLES = (
+    "Kink",
+    "OneSample",
+    "OppositeGradients",
+    "LossScale",
+    "LargeLogits",
+    "NegativeCurvature",
+    "BadLabel",
 )
+OF_FLOW = ("DeadUnit", "LargeBias", "LargeFlow", "FaintFlow")  # in the place of DeadInput
+KNOWN = [flag for flag in networks.FLAGS if flag not in OF_SAMPLES]
+AT = KNOWN.index("DeadInput")
+FLAGS = (*KNOWN[:AT], *OF_FLOW, *KNOWN[AT + 1 :])
 # On an input of ones all channels are alike: groups come later. Most blocks of a ResNet add images as they are.
 SHAPES = {
     **PALETTE,
