@@ -9,7 +9,6 @@ from refprune.definitions.grasp import grasp_scores
 from refprune.definitions.snip import flattened, switched, unflattened
 
 from .. import checks, network_view
-from .. import network_transforms as moves
 from ..contract import Check, CheckSpec, Contract, failed, passed
 from ..network_differences import ROUNDING, STEP, TRUNCATION, Along, Crossed
 from . import grasp_build, networks, score_view
@@ -134,15 +133,8 @@ CONTRACT = Contract(
     flags=grasp_build.FLAGS,
     shapes=tuple(grasp_build.SHAPES),
     build=grasp_build.build,
-    axes={"x": ("sample",), "y": ("sample",)},
-    transforms=(
-        moves.samples_reordered,
-        moves.samples_twice,
-        moves.first_samples,
-        moves.other_targets,
-        moves.outputs_scaled,
-        moves.hidden_units,
-    ),
+    axes=networks.AXES,
+    transforms=networks.TRANSFORMS,
     example=EXAMPLE,
     suits=grasp_build.suits,
     sizes=lambda name: None,

@@ -70,10 +70,8 @@ def suits(flag, name):
 
 
 def build(flag, name, rng, dtype, quantity, palette=PALETTE):
-    if name == "one output":
-        loss = "squared"
-    else:
-        loss = None
+    """One problem, with a direction for products; a network with one output has no classes."""
+    loss = "squared" if name == "one output" else None
     found = problem(rng, flag, dtype, loss, palette[name])
     d = sum(array.size for key, array in found["params"].items() if "running" not in key)
     if quantity == "hvp":
@@ -93,6 +91,7 @@ def _direction(rng, found, d, flag):
 
 
 def laid_out(rng, found, flag):
+    """Every array in the layout that the flag names, if it names one."""
     if flag in make.LAYOUTS:
         params = {name: make.layout(rng, array, flag) for name, array in found["params"].items()}
         others = {name: make.layout(rng, found[name], flag) for name in ("x", "y", "v") if name in found}
@@ -142,6 +141,15 @@ TOLERANCE = (
     "longest sum (Higham, section 3.1; Higham and Mary 2019); the eps of x's dtype on top, for storing"
 )
 TIES = "on a kink of a ReLU, or a tie in a max pool, every slope in [0, 1] is right, the same in all entries"
+AXES = {"x": ("sample",), "y": ("sample",)}
+TRANSFORMS = (
+    moves.samples_reordered,
+    moves.samples_twice,
+    moves.first_samples,
+    moves.other_targets,
+    moves.outputs_scaled,
+    moves.hidden_units,
+)
 KINDS = {
     "hvp": ("product", "the Hessian of the mean loss times v", "(d,)"),
     "hessian": ("hessian", "the Hessian of the mean loss", "(d, d)"),
@@ -198,16 +206,8 @@ def _contract(quantity):
         flags=(*FLAGS, *(() if certificates else VECTORS_ONLY), *(DIRECTIONS if product else ())),
         shapes=tuple(PALETTE),
         build=partial(build, quantity=quantity),
-        axes={"x": ("sample",), "y": ("sample",)},
-        transforms=(
-            moves.samples_reordered,
-            moves.samples_twice,
-            moves.first_samples,
-            moves.other_targets,
-            moves.outputs_scaled,
-            moves.hidden_units,
-            *((moves.direction, moves.other_direction) if product else ()),
-        ),
+        axes=AXES,
+        transforms=(*TRANSFORMS, *((moves.direction, moves.other_direction) if product else ())),
         example=EXAMPLE.format(name=quantity, arguments=", ".join(arguments), v="v, " if product else ""),
         suits=suits,
         sizes=lambda name: None,

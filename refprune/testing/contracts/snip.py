@@ -8,7 +8,6 @@ from refprune.definitions.derivatives import per_sample_gradients
 from refprune.definitions.snip import snip_scores, switched, unflattened
 
 from .. import checks, kinks, network_differences
-from .. import network_transforms as moves
 from ..architectures import PALETTE
 from ..contract import Contract
 from ..diagnosis import wide
@@ -130,11 +129,8 @@ CONTRACT = Contract(
     flags=FLAGS,
     shapes=tuple(PALETTE),
     build=build,
-    axes={"x": ("sample",), "y": ("sample",)},
-    transforms=(
-        moves.samples_reordered, moves.samples_twice, moves.first_samples, moves.other_targets, moves.outputs_scaled,
-        moves.hidden_units,
-    ),
+    axes=networks.AXES,
+    transforms=networks.TRANSFORMS,
     example=EXAMPLE,
     suits=suits,
     sizes=lambda name: None,
